@@ -1,0 +1,1 @@
+"""jaxfer.losses"""
