@@ -1,0 +1,301 @@
+"""Protocols: which rows of a table train, validate and test in each fold."""
+
+import difflib
+import math
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jaxfer.errors import ConfigError, DataError
+
+Rows = NDArray[np.int32]
+"""Rows of a data set's table, int32 (n,), ascending."""
+
+KINDS = ("given", "subject", "stratified", "file_order")
+VALIDATION_KINDS = ("last", "random", "stratified", "subject", "given")
+
+
+class Fold(NamedTuple):
+    """The rows of one fold; the three parts never share a row."""
+
+    train: Rows
+    validation: Rows
+    test: Rows
+
+
+class Columns(Protocol):
+    """The columns of a table that splitting reads, each of length N."""
+
+    @property
+    def label(self) -> NDArray[np.int32]:
+        """Class of each row."""
+
+    @property
+    def split(self) -> NDArray[np.str_]:
+        """The source's own part: train, validation, test or all."""
+
+    @property
+    def subject(self) -> NDArray[np.str_]:
+        """Who is shown; empty where unknown."""
+
+
+class Settings(Protocol):
+    """What `make_folds` reads from a config's protocol."""
+
+    @property
+    def kind(self) -> str:
+        """One of `KINDS`."""
+
+    @property
+    def folds(self) -> int:
+        """Number of folds; ignored by kind `given`."""
+
+    @property
+    def validation(self) -> float:
+        """Share of the training part held out for validation."""
+
+    @property
+    def validation_kind(self) -> str:
+        """One of `VALIDATION_KINDS`."""
+
+    @property
+    def seed(self) -> int:
+        """Seed of all that is random here."""
+
+
+def make_folds(
+    table: Columns, class_names: tuple[str, ...], protocol: Settings
+) -> list[Fold]:
+    """Splits a table by a protocol, the same way every time.
+
+    Kinds: `given` is one fold, the source's own test part against the rest;
+    `subject` keeps all images of a person on one side, with folds of nearly
+    equal size and class counts; `stratified` deals each class out evenly,
+    whoever is shown; `file_order` cuts the table into consecutive blocks of
+    floor(N / k) rows, the last block taking the remainder.
+
+    Validation comes out of the training part: its `last` rows in table order,
+    `random` rows, a `stratified` share of every class, whole people
+    (`subject`), or the source's own validation part (`given`, which ignores
+    the share). Under kind `given` with another validation kind, the source's
+    validation rows belong to the training part.
+
+    Args:
+      table: columns `label`, `split` and `subject`, each of length N.
+      class_names: names of the classes, for messages.
+      protocol: `kind`, `folds`, `validation`, `validation_kind` and `seed`.
+
+    Returns:
+      One `Fold` of ascending int32 rows per fold.
+
+    Raises:
+      ConfigError: an unknown kind, or a number out of its range.
+      DataError: the table cannot be split that way; the message says why.
+    """
+    _check(protocol)
+    if protocol.kind == "given":
+        tests = [_given_test(table)]
+    else:
+        fold_of_row = {
+            "subject": _by_subject,
+            "stratified": _stratified,
+            "file_order": _file_order,
+        }[protocol.kind](table, class_names, protocol)
+        tests = [np.flatnonzero(fold_of_row == i) for i in range(protocol.folds)]
+    everything = np.arange(len(table.label))
+    folds = []
+    for number, test in enumerate(tests):
+        rest = np.setdiff1d(everything, test, assume_unique=True)
+        validation = _validation(table, rest, protocol, number)
+        train = np.setdiff1d(rest, validation, assume_unique=True)
+        fold = Fold(*(rows.astype(np.int32) for rows in (train, validation, test)))
+        for part in ("train", "test"):
+            if getattr(fold, part).size == 0:
+                raise DataError(
+                    f"Fold {number} has no {part} images ({everything.size} images "
+                    f"in all, protocol {protocol.kind!r}, {protocol.folds} folds, "
+                    f"validation share {protocol.validation}). Use fewer folds or "
+                    "a smaller validation share."
+                )
+        if protocol.kind == "subject":
+            _assert_disjoint(table, np.concatenate([train, validation]), test)
+        folds.append(fold)
+    return folds
+
+
+def _check(protocol: Settings) -> None:
+    for field, value, known in (
+        ("kind", protocol.kind, KINDS),
+        ("validation_kind", protocol.validation_kind, VALIDATION_KINDS),
+    ):
+        if value not in known:
+            near = difflib.get_close_matches(str(value), known, n=1, cutoff=0.0)[0]
+            raise ConfigError(
+                f"protocol.{field} is {value!r}; expected one of {list(known)}. "
+                f"Did you mean {near!r}?"
+            )
+    if protocol.kind != "given" and protocol.folds < 2:
+        raise ConfigError(
+            f"protocol.folds is {protocol.folds}; kind {protocol.kind!r} needs at "
+            "least 2. For a single test part use kind 'given'."
+        )
+    if not 0.0 <= protocol.validation < 1.0:
+        raise ConfigError(
+            f"protocol.validation is {protocol.validation}; expected a share of the "
+            "training part, at least 0 and below 1."
+        )
+    if protocol.validation_kind == "given" and protocol.kind != "given":
+        raise ConfigError(
+            "protocol.validation_kind 'given' uses the source's own validation part "
+            f"and needs protocol.kind 'given', found {protocol.kind!r}. Choose "
+            "'last', 'random', 'stratified' or 'subject'."
+        )
+
+
+def _given_test(table: Columns) -> NDArray[np.intp]:
+    present = sorted(set(table.split.tolist()))
+    if not {"train", "test"} <= set(present) or "all" in present:
+        raise DataError(
+            "protocol.kind 'given' needs the source's own 'train' and 'test' parts; "
+            f"found {present}. Use kind 'subject' or 'stratified' instead."
+        )
+    return np.flatnonzero(table.split == "test")
+
+
+def _file_order(
+    table: Columns, class_names: tuple[str, ...], protocol: Settings
+) -> NDArray[np.intp]:
+    del class_names
+    n, k = len(table.label), protocol.folds
+    if k > n:
+        raise DataError(f"{k} folds need at least {k} images, found {n}.")
+    return np.minimum(np.arange(n) // (n // k), k - 1)
+
+
+def _stratified(
+    table: Columns, class_names: tuple[str, ...], protocol: Settings
+) -> NDArray[np.intp]:
+    label, k = table.label, protocol.folds
+    counts = np.bincount(label, minlength=len(class_names))
+    few = [
+        f"{name}: {count}" for name, count in zip(class_names, counts) if 0 < count < k
+    ]
+    if few:
+        raise DataError(
+            f"{k} stratified folds need at least {k} images of every class; found "
+            f"{', '.join(few)}. Use fewer folds, or add images, or leave these "
+            "classes out."
+        )
+    rng = np.random.default_rng([protocol.seed, 1])
+    shuffled = rng.permutation(len(label))
+    by_class = shuffled[np.argsort(label[shuffled], kind="stable")]
+    # Dealt in one round over all classes, so that sizes differ by one at most.
+    fold_of_row = np.empty(len(label), np.intp)
+    fold_of_row[by_class] = np.arange(len(label)) % k
+    return fold_of_row
+
+
+def _by_subject(
+    table: Columns, class_names: tuple[str, ...], protocol: Settings
+) -> NDArray[np.intp]:
+    subjects, subject_of_row = _subjects(table, np.arange(len(table.label)))
+    k = protocol.folds
+    if k > len(subjects):
+        raise DataError(
+            f"{k} folds by subject need at least {k} subjects, found "
+            f"{len(subjects)}. Use at most {len(subjects)} folds."
+        )
+    counts = np.zeros((len(subjects), len(class_names)))
+    np.add.at(counts, (subject_of_row, table.label), 1.0)
+    counts = np.append(counts, counts.sum(1, keepdims=True), axis=1)
+    # Squared counts relative to the column's total, so that rare classes weigh
+    # as much as common ones; the last column, a fold's size, weighs as much as
+    # all classes together and makes an empty fold the first choice.
+    weights = 1.0 / np.maximum(counts.sum(0), 1.0)
+    weights[-1] *= len(class_names)
+    rng = np.random.default_rng([protocol.seed, 2])
+    order = rng.permutation(len(subjects))
+    order = order[np.argsort(-counts[order, -1], kind="stable")]
+    totals = np.zeros((k, counts.shape[1]))
+    fold_of_subject = np.empty(len(subjects), np.intp)
+    for subject in order:
+        added = (weights * counts[subject] * (2 * totals + counts[subject])).sum(1)
+        fold = int(np.argmin(added))
+        fold_of_subject[subject] = fold
+        totals[fold] += counts[subject]
+    return fold_of_subject[subject_of_row]
+
+
+def _validation(
+    table: Columns, rest: NDArray[np.intp], protocol: Settings, fold: int
+) -> NDArray[np.intp]:
+    kind = protocol.validation_kind
+    if kind == "given":
+        rows = rest[table.split[rest] == "validation"]
+        if rows.size == 0:
+            raise DataError(
+                "protocol.validation_kind 'given' needs the source's own 'validation' "
+                "part, which this data set lacks. Choose 'stratified', 'random', "
+                "'last' or 'subject'."
+            )
+        return rows
+    if protocol.validation == 0.0:
+        return rest[:0]
+    # Keras' validation_split rounds the same way: the training part rounds down.
+    held_out = rest.size - math.floor(rest.size * (1.0 - protocol.validation))
+    held_out = max(held_out, 1)
+    if kind == "last":
+        return rest[rest.size - held_out :]
+    rng = np.random.default_rng([protocol.seed, 3, fold])
+    if kind == "subject":
+        return _some_subjects(table, rest, held_out, rng)
+    shuffled = rng.permutation(rest)
+    if kind == "stratified":
+        # A row's place within its class, as a fraction: the rows below any
+        # threshold are the same share of every class, to within one row.
+        label = table.label[shuffled]
+        place = np.empty(shuffled.size)
+        for c in np.unique(label):
+            members = label == c
+            place[members] = (np.arange(members.sum()) + 0.5) / members.sum()
+        shuffled = shuffled[np.argsort(place, kind="stable")]
+    return np.sort(shuffled[:held_out])
+
+
+def _some_subjects(
+    table: Columns, rest: NDArray[np.intp], held_out: int, rng: np.random.Generator
+) -> NDArray[np.intp]:
+    subjects, subject_of_row = _subjects(table, rest)
+    if len(subjects) < 2:
+        raise DataError(
+            "Validation by subject needs at least 2 subjects in the training part, "
+            f"found {len(subjects)}. Choose another protocol.validation_kind."
+        )
+    order = rng.permutation(len(subjects))
+    reached = np.cumsum(np.bincount(subject_of_row)[order])[:-1]
+    chosen = order[: 1 + int(np.argmin(np.abs(reached - held_out)))]
+    return rest[np.isin(subject_of_row, chosen)]
+
+
+def _subjects(
+    table: Columns, rows: NDArray[np.intp]
+) -> tuple[NDArray[np.str_], NDArray[np.intp]]:
+    names = table.subject[rows]
+    unknown = int((names == "").sum())
+    if unknown:
+        raise DataError(
+            f"Splitting by subject needs to know who is shown; {unknown} of "
+            f"{rows.size} images have no subject. Use protocol.kind 'stratified' or "
+            "'given' (and another validation_kind than 'subject')."
+        )
+    subjects, subject_of_row = np.unique(names, return_inverse=True)
+    return subjects, subject_of_row
+
+
+def _assert_disjoint(
+    table: Columns, training: NDArray[np.intp], test: NDArray[np.intp]
+) -> None:
+    shared = np.intersect1d(table.subject[training], table.subject[test])
+    if shared.size:
+        raise AssertionError(f"subjects on both sides of a fold: {shared.tolist()}")
