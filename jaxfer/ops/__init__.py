@@ -2,8 +2,16 @@
 
 from jaxfer.ops.convolution import Padding as Padding
 from jaxfer.ops.convolution import conv as conv
+from jaxfer.ops.corruptions import CORRUPTIONS as CORRUPTIONS
+from jaxfer.ops.corruptions import corrupt as corrupt
+from jaxfer.ops.corruptions import gaussian_blur as gaussian_blur
+from jaxfer.ops.corruptions import gaussian_noise as gaussian_noise
+from jaxfer.ops.fusion import constraint_fusion as constraint_fusion
+from jaxfer.ops.fusion import constraint_weights as constraint_weights
+from jaxfer.ops.fusion import cosine_similarity as cosine_similarity
 from jaxfer.ops.normalization import batch_norm as batch_norm
 from jaxfer.ops.normalization import batch_norm_inference as batch_norm_inference
+from jaxfer.ops.patches import patches_to_channels as patches_to_channels
 from jaxfer.ops.pooling import avg_pool as avg_pool
 from jaxfer.ops.pooling import global_avg_pool as global_avg_pool
 from jaxfer.ops.pooling import max_pool as max_pool
