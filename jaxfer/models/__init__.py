@@ -1,1 +1,54 @@
-"""jaxfer.models"""
+"""Networks: one paper, one file; `create` makes them by name."""
+
+import dataclasses
+import difflib
+import importlib
+from collections.abc import Iterable
+from typing import Any
+
+from flax import linen as nn
+
+from jaxfer.errors import ConfigError
+from jaxfer.models.outputs import Outputs as Outputs
+
+REGISTRY: dict[str, tuple[str, str]] = {
+    "cfnet": ("jaxfer.models.cfnet", "CFNet"),
+    "cfnet_fusion": ("jaxfer.models.cfnet", "CFNetFusion"),
+}
+"""Name to module and class; the module is imported when first asked for."""
+
+
+def create(name: str, num_classes: int, **options: Any) -> nn.Module:
+    """Make a network by name.
+
+    Args:
+      name: one of `REGISTRY`.
+      num_classes: K, the width of the logits.
+      **options: attributes of the network's class, e.g. `heads="separate"`.
+
+    Returns:
+      A Linen module; `module.apply(variables, inputs, train=False)` gives `Outputs`.
+
+    Raises:
+      ConfigError: the name, an option or the value of an option is unknown.
+    """
+    if name not in REGISTRY:
+        raise ConfigError(f"no model is called {name!r}{_hint(name, REGISTRY)}")
+    module, class_name = REGISTRY[name]
+    cls = getattr(importlib.import_module(module), class_name)
+    known = {f.name for f in dataclasses.fields(cls) if f.init}
+    known -= {"num_classes", "parent", "name"}
+    for option in options:
+        if option not in known:
+            raise ConfigError(
+                f"model {name!r} has no option {option!r}{_hint(option, known)}"
+            )
+    return cls(num_classes=num_classes, **options)
+
+
+def _hint(word: str, known: Iterable[str]) -> str:
+    """The nearest known word, and all of them."""
+    known = sorted(known)
+    near = difflib.get_close_matches(word, known, n=1)
+    nearest = f"; did you mean {near[0]!r}?" if near else ";"
+    return f"{nearest} It takes {', '.join(known)}"
