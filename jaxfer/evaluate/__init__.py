@@ -1,1 +1,1 @@
-"""jaxfer.evaluate"""
+"""Summaries, reports and robustness of finished runs, from their folders alone."""
