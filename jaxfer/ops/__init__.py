@@ -1,5 +1,9 @@
 """Pure array maths on JAX alone: everything here is a function of arrays."""
 
+from jaxfer.ops.augmentation import random_affine as random_affine
+from jaxfer.ops.augmentation import random_erasing as random_erasing
+from jaxfer.ops.augmentation import random_flip as random_flip
+from jaxfer.ops.augmentation import resize as resize
 from jaxfer.ops.convolution import Padding as Padding
 from jaxfer.ops.convolution import conv as conv
 from jaxfer.ops.corruptions import CORRUPTIONS as CORRUPTIONS

@@ -1,0 +1,32 @@
+"""CFNet on FER+: 8 classes, majority vote, the official three parts.
+
+    jaxfer prepare ferplus --source ferplus.zip
+    python -m jaxfer.launch --config cfnet_ferplus.py
+"""
+
+from jaxfer.methods import cfnet
+
+
+def get_config():
+    config = cfnet.default_config()
+    config.epochs = 16
+    config.batch_size = 64
+    config.method.heads = "separate"
+    config.method.image_size = 56
+    config.method.width = 0.5
+    config.data.name = "ferplus"
+    config.data.image_size = 48
+    config.protocol.kind = "given"
+    config.protocol.validation_kind = "given"
+    config.augment.flip = True
+    config.augment.translate = 0.08
+    config.augment.rotate = 10.0
+    config.augment.scale = 0.1
+    config.optim.learning_rate = 1e-3
+    config.optim.schedule = "cosine"
+    config.optim.plateau.metric = ""
+    config.fusion.epochs = 5
+    config.fusion.batch_size = 64
+    config.fusion.optim.schedule = "cosine"
+    config.fusion.optim.plateau.metric = ""
+    return config

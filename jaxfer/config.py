@@ -1,0 +1,225 @@
+"""Finding, checking, printing and comparing configs.
+
+A config file is `configs/<method>_<dataset>.py` with `get_config()`, which
+starts from a method's `default_config()`; that in turn starts from
+`base_config()` below, the fields that every experiment has.
+"""
+
+import difflib
+import importlib.util
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import ml_collections
+
+from jaxfer.errors import ConfigError
+
+CHOICES: dict[str, tuple[str, ...]] = {
+    "data.label_mode": ("majority", "soft"),
+    "data.resident": ("auto", "always", "never"),
+    "protocol.kind": ("given", "subject", "stratified", "file_order"),
+    "protocol.validation_kind": ("last", "random", "stratified", "subject", "given"),
+    "protocol.parallel_folds": ("auto", "always", "never"),
+    "precision": ("float32", "bfloat16"),
+    "optim.name": ("nadam", "adam", "adamw", "sgd"),
+    "optim.schedule": ("constant", "cosine", "exponential", "step"),
+}
+"""Fields that take one of a few words."""
+
+VOLATILE = ("workdir", "checkpoint", "log", "data.dir", "data.workers")
+"""Fields that may differ when a run continues: they do not change its result."""
+
+
+def optimizer_config() -> ml_collections.ConfigDict:
+    """The fields of one optimiser; see `jaxfer.methods.optimizers`."""
+    return ml_collections.ConfigDict(
+        {
+            "name": "nadam",
+            "learning_rate": 1e-4,
+            "momentum": 0.9,  # sgd's momentum; b1 of the others
+            "b2": 0.999,
+            "weight_decay": 0.0,  # L2 in the gradient; decoupled for adamw
+            "clip_norm": 0.0,  # 0: no clipping of the global norm
+            "schedule": "constant",
+            "warmup_epochs": 0.0,
+            "floor": 0.0,  # cosine: the last rate, as a share of the first
+            "decay": 0.9,  # exponential: factor an epoch; step: factor a milestone
+            "milestones": (0,),  # step: epochs
+            "plateau": {
+                "metric": "",  # "": off; else e.g. accuracy, loss
+                "mode": "max",
+                "factor": 0.1,
+                "patience": 200,
+                "min_delta": 1e-4,
+            },
+        }
+    )
+
+
+def base_config() -> ml_collections.ConfigDict:
+    """Every field that all experiments share, with its default."""
+    return ml_collections.ConfigDict(
+        {
+            "seed": 0,
+            "workdir": "",  # "": runs/<name of the config>
+            "epochs": 100,
+            "batch_size": 32,
+            "precision": "float32",  # of the arithmetic; parameters stay float32
+            "data": {
+                "name": "synthetic_faces",
+                "dir": "",  # "": $JAXFER_DATA_DIR, or the user's cache
+                "image_size": 224,  # pixels kept in memory; the model may resize
+                "label_mode": "majority",  # or soft: the vote distribution
+                "resident": "auto",  # keep the images on the device as uint8
+                "workers": 0,  # decoding processes where images are streamed
+                # applied to training and test images alike
+                "corruption": {"name": "", "kernel_size": 15, "variance": 0.01},
+            },
+            "protocol": {
+                "kind": "given",
+                "folds": 5,
+                "seed": 0,  # of the split, whatever the seeds of training
+                "num_seeds": 1,  # trainings of each fold, from `seed` upwards
+                "validation": 0.2,  # share of the training part; 0: none
+                "validation_kind": "last",
+                "parallel_folds": "auto",
+                "carry_weights_across_folds": False,
+            },
+            "optim": optimizer_config().to_dict(),
+            "augment": {
+                "flip": False,
+                "translate": 0.0,  # share of the side
+                "rotate": 0.0,  # degrees
+                "scale": 0.0,  # 0.1: zoom between 0.9 and 1.1
+                "erase": 0.0,  # probability of random erasing
+            },
+            "checkpoint": {"every_seconds": 60.0, "keep": 2},
+            "log": {"progress": True, "tensorboard": True},
+        }
+    )
+
+
+def find_config(name: str) -> Path:
+    """The file that `--config NAME` means.
+
+    Tried in order: the path itself, `configs/` of a checkout, the copy inside
+    an installed wheel; `.py` may be left out.
+
+    Raises:
+      ConfigError: no such file; names the nearest shipped config.
+    """
+    package = Path(__file__).resolve().parent
+    folders = [Path(), package.parent / "configs", package / "_configs"]
+    for candidate in (name, f"{name}.py"):
+        for folder in folders:
+            path = folder / candidate
+            if path.is_file():
+                return path.resolve()
+    shipped = sorted(
+        p.name for f in folders[1:] for p in f.glob("*.py") if p.name[0] != "_"
+    )
+    raise ConfigError(
+        f"no config {name!r}: expected a file, or one of the shipped configs"
+        f" {', '.join(shipped)}.{_nearest(Path(name).stem + '.py', shipped)}"
+    )
+
+
+def read_config(path: Path) -> ml_collections.ConfigDict:
+    """The config of a file's `get_config()`.
+
+    Raises:
+      ConfigError: the file has none, or it fails.
+    """
+    spec = importlib.util.spec_from_file_location(f"config_{path.stem}", path)
+    if spec is None or spec.loader is None:
+        raise ConfigError(f"{path} is not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+        return module.get_config()
+    except Exception as error:
+        raise ConfigError(
+            f"{path} does not give a config: {type(error).__name__}: {error}"
+        ) from error
+
+
+def _nearest(name: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    return f" Did you mean {close[0]!r}?" if close else ""
+
+
+def flatten(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield `("optim.learning_rate", 1e-4)` and so on, depth first."""
+    for key, value in config.items():
+        if isinstance(value, Mapping | ml_collections.ConfigDict):
+            yield from flatten(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def check_field(config: ml_collections.ConfigDict, field: str) -> None:
+    """Raise ConfigError, with the nearest name, unless `field` exists."""
+    known = [name for name, _ in flatten(config)]
+    if field in known:
+        return
+    inner = [name for name in known if name.startswith(f"{field}.")]
+    if inner:
+        raise ConfigError(
+            f"config field {field!r} is a group: set one of {', '.join(inner)}"
+        )
+    leaf = [n for n in known if n.rsplit(".", 1)[-1] == field.rsplit(".", 1)[-1]]
+    hint = f" Did you mean {leaf[0]!r}?" if len(leaf) == 1 else _nearest(field, known)
+    raise ConfigError(f"the config has no field {field!r}.{hint}")
+
+
+def validate(config: ml_collections.ConfigDict) -> None:
+    """Check words and ranges before anything slow begins.
+
+    Raises:
+      ConfigError: lists every field that is wrong, and what it takes.
+    """
+    wrong = []
+    values = dict(flatten(config))
+    for field, value in values.items():
+        for known, words in CHOICES.items():
+            if (field == known or field.endswith(f".{known}")) and value not in words:
+                wrong.append(f"{field} is {value!r}; it takes {', '.join(words)}")
+    minima = {
+        "epochs": 1,
+        "batch_size": 1,
+        "data.image_size": 8,
+        "data.workers": 0,
+        "protocol.num_seeds": 1,
+        "protocol.validation": 0,
+        "checkpoint.keep": 1,
+        "optim.learning_rate": 0,
+    }
+    for field, minimum in minima.items():
+        if values[field] < minimum:
+            wrong.append(f"{field} is {values[field]}; it must be {minimum} or more")
+    if values["protocol.validation"] >= 1:
+        wrong.append("protocol.validation is a share of the training part, below 1")
+    if values["protocol.kind"] != "given" and values["protocol.folds"] < 2:
+        wrong.append(f"protocol.folds is {values['protocol.folds']}; it takes 2 or more")
+    if wrong:
+        raise ConfigError("the config is not valid:\n  " + "\n  ".join(wrong))
+
+
+def to_json(config: ml_collections.ConfigDict) -> str:
+    """The config as sorted JSON, as written to `config.json`."""
+    return json.dumps(config.to_dict(), indent=2, sort_keys=True) + "\n"
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """Lines `field: old -> new` for all fields but the volatile ones."""
+    before, after = dict(flatten(old)), dict(flatten(new))
+    lines = []
+    for field in sorted(before.keys() | after.keys()):
+        if any(field == v or field.startswith(f"{v}.") for v in VOLATILE):
+            continue
+        a, b = (json.dumps(d.get(field), sort_keys=True) for d in (before, after))
+        if a != b:
+            lines.append(f"{field}: {a} -> {b}")
+    return lines

@@ -1,0 +1,61 @@
+"""Settings of the process that make XLA train faster on CPU.
+
+They must stand in the environment before the process starts, so `apply`
+replaces the process by itself once. What the user has set is never changed.
+"""
+
+import os
+import platform
+import sys
+from collections.abc import Mapping
+
+APPLIED = "JAXFER_CPU_SETTINGS"
+
+# Large pages that stay with the process: XLA allocates and frees each
+# temporary, and page faults took up to a third of a training step.
+_MALLOC = ":".join(
+    (
+        "glibc.malloc.mmap_max=0",
+        "glibc.malloc.trim_threshold=100000000000",
+        "glibc.malloc.top_pad=67108864",
+        "glibc.malloc.arena_max=1",
+        "glibc.malloc.hugetlb=1",
+    )
+)
+
+
+def settings(environ: Mapping[str, str]) -> dict[str, str]:
+    """The variables to add to an environment: empty where nothing applies.
+
+    Nothing applies off Linux with glibc, where another platform than CPU is
+    asked for, or where `JAXFER_CPU_SETTINGS` is set (to `0`, to turn this off).
+    """
+    if APPLIED in environ or platform.libc_ver()[0] != "glibc":
+        return {}
+    if environ.get("JAX_PLATFORMS", "cpu") != "cpu" or _has_accelerator():
+        return {}
+    added = {APPLIED: "1"}
+    if "GLIBC_TUNABLES" not in environ:
+        added["GLIBC_TUNABLES"] = _MALLOC
+    return added
+
+
+def _has_accelerator() -> bool:
+    from importlib.util import find_spec
+
+    plugins = ("jax_cuda12_plugin", "jax_cuda13_plugin", "libtpu")
+    return any(find_spec(name) is not None for name in plugins)
+
+
+def apply() -> None:
+    """Start this process again with `settings`, saying which; or do nothing."""
+    added = settings(os.environ)
+    if not added:
+        return
+    shown = " ".join(f"{k}={v}" for k, v in added.items() if k != APPLIED)
+    if shown:
+        print(f"CPU settings: {shown} (turn off with {APPLIED}=0)", file=sys.stderr)
+    os.environ.update(added)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])

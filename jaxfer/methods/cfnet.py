@@ -1,0 +1,228 @@
+"""CFNet: constraint fusion under multi-task joint learning.
+
+Applied Soft Computing 141 (2023), 110312. Two stages: the joint network is
+trained by three equally weighted cross-entropies (eq. 4), then the fusion
+network, on the frozen network's features, by one.
+"""
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+from jax import Array
+
+from jaxfer import losses, models, ops
+from jaxfer.config import base_config, optimizer_config
+from jaxfer.errors import ConfigError
+from jaxfer.methods import common
+from jaxfer.methods.base import Batch, Method, Metrics, Selection, Stage, State
+from jaxfer.methods.optimizers import create_optimizer, create_plateau
+from jaxfer.models import Outputs
+
+FEATURES = ("local", "global", "fused")
+
+
+def default_config() -> ml_collections.ConfigDict:
+    """The released CK+ recipe; configs change what their data set needs."""
+    config = base_config()
+    config.method = {
+        "name": "cfnet",
+        "heads": "shared",  # or separate, as released for MMI and RAF-DB
+        "width": 1.0,  # multiplies every channel and dense unit
+        "image_size": 224,  # pixels that the network sees; a multiple of 7
+        "channel_order": "bgr",  # the released code reads images with OpenCV
+        "weighting": "equal",  # or fixed, or uncertainty (learned)
+        "weights": {"local": 1.0, "global": 1.0, "fused": 1.0},  # if fixed
+        "label_smoothing": 0.0,
+    }
+    config.epochs = 2000
+    config.optim.plateau.metric = "accuracy"
+    config.fusion = {
+        "epochs": 2000,
+        "batch_size": 32,
+        "optim": optimizer_config().to_dict(),
+    }
+    config.fusion.optim.plateau.metric = "accuracy"
+    return config
+
+
+def create(
+    config: ml_collections.ConfigDict, *, num_classes: int, steps_per_epoch: int
+) -> Method:
+    """CFNet as a method of two stages, `joint` and `fusion`.
+
+    Variables: `params` and `batch_stats` of `network` and `fusion`; with
+    learned weighting `params` also holds `log_variances`, one a loss.
+    """
+    options = config.method
+    dtype = jnp.dtype(config.precision)
+    network = models.create(
+        "cfnet", num_classes, heads=options.heads, width=options.width, dtype=dtype
+    )
+    fusion = models.create(
+        "cfnet_fusion", num_classes, width=options.width, dtype=dtype
+    )
+    joint_optimizer = create_optimizer(
+        config.optim, epochs=config.epochs, steps_per_epoch=steps_per_epoch
+    )
+    fusion_optimizer = create_optimizer(
+        config.fusion.optim,
+        epochs=config.fusion.epochs,
+        steps_per_epoch=steps_per_epoch * config.batch_size // config.fusion.batch_size,
+    )
+    if options.weighting not in ("equal", "fixed", "uncertainty"):
+        raise ConfigError(
+            f"method.weighting is {options.weighting!r}; it takes equal, fixed or"
+            " uncertainty"
+        )
+
+    def prepare(images: Array) -> Array:
+        images = ops.resize(common.to_float(images), options.image_size)
+        return images[..., ::-1] if options.channel_order == "bgr" else images
+
+    def weighting(params: dict) -> losses.Weighting:
+        if options.weighting == "equal":
+            return losses.equal_weights()
+        if options.weighting == "fixed":
+            return losses.fixed_weights(options.weights.to_dict())
+        return losses.uncertainty_weights(params["log_variances"])
+
+    def subset(variables: dict, part: str) -> dict:
+        return {name: tree[part] for name, tree in variables.items() if part in tree}
+
+    def init(key: Array, images: Array) -> State:
+        network_key, fusion_key = jax.random.split(key)
+        inputs = prepare(images)
+        joint = network.init(network_key, inputs)
+        outputs = jax.eval_shape(network.apply, joint, inputs)
+        features = [
+            jnp.zeros(outputs.features[name].shape, jnp.float32) for name in FEATURES
+        ]
+        params = {
+            "network": joint["params"],
+            "fusion": fusion.init(fusion_key, *features)["params"],
+        }
+        trained = {"network": params["network"]}
+        if options.weighting == "uncertainty":
+            trained["log_variances"] = {name: jnp.zeros(()) for name in FEATURES}
+        opt_state = {
+            "joint": joint_optimizer.init(trained),
+            "fusion": fusion_optimizer.init(params["fusion"]),
+        }
+        variables = {
+            "params": {**params, **trained},
+            "batch_stats": {"network": joint["batch_stats"]},
+        }
+        return common.start(variables, opt_state)
+
+    def joint_step(state: State, batch: Batch, key: Array) -> tuple[State, Metrics]:
+        images = prepare(common.augment(key, common.to_float(batch["image"]), augment))
+        params = state.variables["params"]
+        trained = {k: v for k, v in params.items() if k != "fusion"}
+
+        def loss_fn(trained: dict) -> tuple[Array, tuple]:
+            outputs, updated = network.apply(
+                {"params": trained["network"], **batch_stats},
+                images,
+                train=True,
+                mutable=["batch_stats"],
+            )
+            parts = {
+                name: losses.cross_entropy(
+                    logits, batch["target"], label_smoothing=options.label_smoothing
+                )
+                for name, logits in outputs.heads.items()
+            }
+            loss = losses.multi_task(parts, weighting(trained))
+            return jnp.mean(loss), (loss, outputs, updated)
+
+        batch_stats = subset({"batch_stats": state.variables["batch_stats"]}, "network")
+        trained, opt_state, (loss, outputs, updated) = common.gradient_step(
+            loss_fn, joint_optimizer, trained, state.opt_state["joint"], state.lr_scale
+        )
+        heads = {"": outputs.logits, **outputs.heads}
+        metrics = common.classification_metrics(loss, heads, batch["label"])
+        state = state._replace(
+            step=state.step + 1,
+            variables={
+                "params": {**params, **trained},
+                "batch_stats": {"network": updated["batch_stats"]},
+            },
+            opt_state={**state.opt_state, "joint": opt_state},
+        )
+        return state, metrics
+
+    def fusion_step(state: State, batch: Batch, key: Array) -> tuple[State, Metrics]:
+        del key  # nothing here is random
+        params = state.variables["params"]
+
+        def loss_fn(trained: dict) -> tuple[Array, tuple]:
+            features = (batch["features"][name] for name in FEATURES)
+            outputs = fusion.apply({"params": trained}, *features)
+            loss = losses.cross_entropy(outputs.logits, batch["target"])
+            return jnp.mean(loss), (loss, outputs)
+
+        trained, opt_state, (loss, outputs) = common.gradient_step(
+            loss_fn,
+            fusion_optimizer,
+            params["fusion"],
+            state.opt_state["fusion"],
+            state.lr_scale,
+        )
+        metrics = common.classification_metrics(
+            loss, {"": outputs.logits}, batch["label"]
+        )
+        state = state._replace(
+            step=state.step + 1,
+            variables={**state.variables, "params": {**params, "fusion": trained}},
+            opt_state={**state.opt_state, "fusion": opt_state},
+        )
+        return state, metrics
+
+    def predict_joint(variables: dict, images: Array) -> Outputs:
+        return network.apply(subset(variables, "network"), prepare(images))
+
+    def predict_fusion(variables: dict, features: dict[str, Array]) -> Outputs:
+        return fusion.apply(
+            subset(variables, "fusion"), *(features[name] for name in FEATURES)
+        )
+
+    def predict(variables: dict, images: Array) -> Outputs:
+        joint = predict_joint(variables, images)
+        fused = predict_fusion(variables, joint.features)
+        return Outputs(
+            logits=fused.logits,
+            heads=joint.heads,
+            features={**joint.features, **fused.features},
+        )
+
+    def selection(optim: ml_collections.ConfigDict) -> Selection:
+        plateau = optim.plateau
+        return Selection(plateau.metric or "accuracy", plateau.mode)
+
+    augment = config.augment
+    stages = (
+        Stage(
+            name="joint",
+            epochs=config.epochs,
+            batch_size=config.batch_size,
+            train_step=joint_step,
+            predict=predict_joint,
+            trains="the network: both branches and the three heads",
+            selection=selection(config.optim),
+            plateau=create_plateau(config.optim),
+        ),
+        Stage(
+            name="fusion",
+            epochs=config.fusion.epochs,
+            batch_size=config.fusion.batch_size,
+            train_step=fusion_step,
+            predict=predict_fusion,
+            features=lambda variables, images: predict_joint(
+                variables, images
+            ).features,
+            trains="the fusion network, on the frozen network's features",
+            selection=selection(config.fusion.optim),
+            plateau=create_plateau(config.fusion.optim),
+        ),
+    )
+    return Method("cfnet", init, stages, predict)

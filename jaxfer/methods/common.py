@@ -1,0 +1,88 @@
+"""What train steps of different methods share."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import optax
+from jax import Array
+
+from jaxfer import ops
+from jaxfer.methods.base import Metrics, State
+
+
+def to_float(images: Array) -> Array:
+    """Images in [0, 1] as float32: uint8 is divided by 255, floats pass through."""
+    if images.dtype == jnp.uint8:
+        return images.astype(jnp.float32) / 255
+    return images.astype(jnp.float32)
+
+
+def augment(key: Array, images: Array, options: ml_collections.ConfigDict) -> Array:
+    """The random changes that `config.augment` asks for, on float images."""
+    k_flip, k_affine, k_erase = jax.random.split(key, 3)
+    if options.flip:
+        images = ops.random_flip(k_flip, images)
+    if options.rotate or options.translate or options.scale:
+        images = ops.random_affine(
+            k_affine,
+            images,
+            degrees=options.rotate,
+            translate=options.translate,
+            scale=options.scale,
+        )
+    if options.erase:
+        images = ops.random_erasing(k_erase, images, probability=options.erase)
+    return images
+
+
+def gradient_step(
+    loss_fn: Callable[[Any], tuple[Array, Any]],
+    optimizer: optax.GradientTransformation,
+    params: Any,
+    opt_state: Any,
+    lr_scale: Array,
+) -> tuple[Any, Any, Any]:
+    """One optimiser step on `loss_fn(params) -> (scalar, aux)`.
+
+    Scaling the updates by `lr_scale` equals scaling the learning rate, since
+    every chain of `jaxfer.methods.optimizers` ends with that factor.
+
+    Returns:
+      (params, opt_state, aux).
+    """
+    grads, aux = jax.grad(loss_fn, has_aux=True)(params)
+    updates, opt_state = optimizer.update(grads, opt_state, params)
+    updates = jax.tree.map(lambda u: u * lr_scale.astype(u.dtype), updates)
+    return optax.apply_updates(params, updates), opt_state, aux
+
+
+def classification_metrics(
+    loss: Array, heads: dict[str, Array], labels: Array
+) -> Metrics:
+    """Loss and accuracies of one batch as (sum, count).
+
+    Args:
+      loss: (B,).
+      heads: logits (B, K) by name; the name "" is the decision.
+      labels: int32 (B,).
+    """
+    count = jnp.asarray(loss.shape[0], jnp.float32)
+    metrics = {"loss": (jnp.sum(loss.astype(jnp.float32)), count)}
+    for name, logits in heads.items():
+        right = jnp.argmax(logits, axis=-1) == labels
+        key = f"{name}/accuracy" if name else "accuracy"
+        metrics[key] = (jnp.sum(right.astype(jnp.float32)), count)
+    return metrics
+
+
+def start(variables: Any, opt_state: dict[str, Any]) -> State:
+    """The state before the first step."""
+    return State(
+        step=jnp.zeros((), jnp.int32),
+        variables=variables,
+        opt_state=opt_state,
+        lr_scale=jnp.ones((), jnp.float32),
+    )

@@ -1,0 +1,102 @@
+"""Where a run writes its figures: metrics.csv and TensorBoard events."""
+
+import csv
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from jaxfer.errors import CheckpointError
+
+FIRST = ["seed", "fold", "stage", "epoch", "step", "seconds", "lr_scale"]
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a file so that a reader sees the old one or the new one, whole."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """`write_atomically` of indented JSON."""
+    write_atomically(path, json.dumps(value, indent=2, sort_keys=True) + "\n")
+
+
+class MetricsLog:
+    """metrics.csv, one row an epoch and run; read back when a run continues."""
+
+    def __init__(self, folder: Path, *, tensorboard: bool) -> None:
+        """Open `folder`'s log, creating it where it is absent."""
+        self._path = folder / "metrics.csv"
+        self._folder = folder
+        self._tensorboard = tensorboard
+        self._writers: dict[tuple[str, str], Any] = {}
+        self._rows: list[dict[str, str]] = []
+        self._fields = list(FIRST)
+        if self._path.exists():
+            with self._path.open(newline="", encoding="utf-8") as file:
+                reader = csv.DictReader(file)
+                self._fields = list(reader.fieldnames or FIRST)
+                self._rows = list(reader)
+
+    def keep(self, wanted: Callable[[dict[str, str]], bool]) -> None:
+        """Drop the rows that a continued run will write again."""
+        self._rows = [row for row in self._rows if wanted(row)]
+        self._write_all()
+
+    def add(self, rows: list[dict[str, Any]]) -> None:
+        """Append rows; new columns are added to the file where they appear."""
+        texts = [{k: _text(v) for k, v in row.items()} for row in rows]
+        self._rows += texts
+        new = sorted({k for row in texts for k in row} - set(self._fields))
+        if new or not self._path.exists():
+            self._fields += new
+            self._write_all()
+        else:
+            with self._path.open("a", newline="", encoding="utf-8") as file:
+                csv.DictWriter(file, self._fields).writerows(texts)
+        if self._tensorboard:
+            for row in rows:
+                self._add_events(row)
+
+    def _write_all(self) -> None:
+        temporary = self._path.with_name(".metrics.csv.tmp")
+        with temporary.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, self._fields)
+            writer.writeheader()
+            writer.writerows(self._rows)
+        os.replace(temporary, self._path)
+
+    def _add_events(self, row: dict[str, Any]) -> None:
+        from tensorboardX import SummaryWriter
+
+        run = f"seed_{row['seed']:02d}_fold_{row['fold']:02d}"
+        key = (run, row["stage"])
+        if key not in self._writers:
+            self._writers[key] = SummaryWriter(
+                str(self._folder / "tensorboard" / run / row["stage"]),
+                purge_step=row["epoch"],
+            )
+        for name, value in row.items():
+            if "/" in name or name == "lr_scale":
+                self._writers[key].add_scalar(name, value, row["epoch"])
+
+    def close(self) -> None:
+        """Flush what is buffered."""
+        for writer in self._writers.values():
+            writer.close()
+        self._writers = {}
+
+
+def _text(value: Any) -> str:
+    return f"{value:.7g}" if isinstance(value, float) else str(value)
+
+
+def full_disk(error: OSError, folder: Path) -> CheckpointError:
+    """What to tell a user whose disk is full."""
+    return CheckpointError(
+        f"the disk is full, writing {folder} ({error}). Checkpoints written before"
+        " are whole: free some space and run the same command to continue."
+    )

@@ -1,0 +1,409 @@
+"""Training one group of runs (folds times seeds) through all stages."""
+
+import dataclasses
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jax.sharding import Mesh
+from tqdm import tqdm
+
+from jaxfer.data import Dataset
+from jaxfer.errors import CheckpointError
+from jaxfer.methods.base import Batch, Method, Stage, State, Variables
+from jaxfer.train import program as programs
+from jaxfer.train import selection, sharding
+from jaxfer.train.checkpoints import Checkpoints, Position
+from jaxfer.train.feed import Feed, Resident
+from jaxfer.train.log import MetricsLog
+from jaxfer.train.orders import Run, run_keys, sequential_order, train_order
+
+
+class DoesNotFit(Exception):
+    """The runs of this group need more memory together than there is."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Group:
+    """Runs that are trained as one program, and what they are trained with.
+
+    Attributes:
+      method: what to train.
+      runs: R runs, a leading axis R in every array.
+      dataset: the table that rows refer to.
+      feed: where examples come from.
+      mesh: where arrays live.
+      image_size: pixels of an example.
+      checkpoints: of this group alone.
+      log: of the whole working folder.
+      every_seconds: between checkpoints, which fall at the end of a dispatch.
+      progress: whether to show a bar.
+      fits: judges the compiled train step of the first stage, by its memory.
+      say: for lines that a user should see.
+    """
+
+    method: Method
+    runs: list[Run]
+    dataset: Dataset
+    feed: Feed
+    mesh: Mesh
+    image_size: int
+    checkpoints: Checkpoints
+    log: MetricsLog
+    every_seconds: float
+    progress: bool = True
+    fits: Callable[[Any], bool] = lambda compiled: True
+    say: Callable[[str], None] = print
+
+    @property
+    def validated(self) -> bool:
+        """Whether every run has validation rows to choose an epoch by."""
+        return all(run.rows.validation.size for run in self.runs)
+
+
+@dataclasses.dataclass
+class Progress:
+    """How far a group has come; what a checkpoint holds."""
+
+    states: State
+    tracker: selection.Tracker
+    keys: Array
+    position: Position = Position(0, 0, 0)
+    sums: Any = None
+    seconds: dict[str, float] = dataclasses.field(default_factory=dict)
+
+
+def train_group(group: Group, initial: Variables | None = None) -> Progress:
+    """Train a group through all stages, from wherever its checkpoints stand.
+
+    Args:
+      group: what to train.
+      initial: variables (R, ...) to start from instead of fresh ones.
+
+    Returns:
+      The progress at the end of the last stage.
+
+    Raises:
+      CheckpointError: checkpoints exist, and none can be read.
+      DoesNotFit: `group.fits` said no.
+    """
+    progress = _restore(group, _fresh(group, initial))
+    for index in range(progress.position.stage, len(group.method.stages)):
+        if index > progress.position.stage:
+            _begin_stage(group, progress, index)
+        _train_stage(group, progress, index)
+    group.checkpoints.wait()
+    return progress
+
+
+def _by_run(group: Group) -> Any:
+    return sharding.by_run(group.mesh)
+
+
+def _fresh(group: Group, initial: Variables | None) -> Progress:
+    keys = run_keys(group.runs)
+    # Zeros and not the first images: initial values must not depend on data.
+    size = group.image_size
+    images = jnp.zeros((1, size, size, 3), jnp.uint8)
+
+    def init(key: Array) -> State:
+        return group.method.init(jax.random.fold_in(key, 0), images)
+
+    states = jax.jit(jax.vmap(init), out_shardings=_by_run(group))(keys)
+    if initial is not None:
+        states = states._replace(variables=initial)
+    return Progress(states, _start_tracker(group, states.variables), keys)
+
+
+def _start_tracker(group: Group, variables: Variables) -> selection.Tracker:
+    start = jax.jit(jax.vmap(selection.start), out_shardings=_by_run(group))
+    return start(variables)
+
+
+def _begin_stage(group: Group, progress: Progress, index: int) -> None:
+    """Hand the selected variables on, with a fresh count and learning rate."""
+    states, tracker = progress.states, progress.tracker
+    variables = tracker.best_variables if group.validated else states.variables
+    progress.states = states._replace(
+        variables=variables,
+        step=jnp.zeros_like(states.step),
+        lr_scale=jnp.ones_like(states.lr_scale),
+    )
+    progress.tracker = _start_tracker(group, variables)
+    progress.position, progress.sums = Position(index, 0, 0), None
+
+
+def _train_stage(group: Group, progress: Progress, index: int) -> None:
+    stage, labels = group.method.stages[index], group.dataset.table.label
+    began = time.perf_counter() - progress.seconds.get(stage.name, 0.0)
+    if progress.position.epoch == stage.epochs:
+        return
+    feed = _stage_feed(group, stage, progress.states)
+    order = train_order(stage, index, progress.position.epoch, group.runs, labels)
+    steps = order.shape[1]
+    ragged = bool((order[:, :, 0] < 0).any())
+    program = programs.build(
+        stage, group.mesh, ragged=ragged, select=group.validated
+    )
+    batch = feed.example(order)
+    zero_sums = programs.zero_sums(stage, progress.states, batch)
+    sums = sharding.put(
+        zero_sums if progress.sums is None else progress.sums, _by_run(group)
+    )
+    keys = jax.device_put(
+        jax.vmap(lambda k: jax.random.fold_in(k, index + 1))(progress.keys),
+        _by_run(group),
+    )
+    compiling = time.perf_counter()
+    compiled = feed.compile(program, progress.states, sums, order, keys)
+    if index == 0 and not group.fits(compiled):
+        raise DoesNotFit
+    group.say(
+        f"{stage.name}: {_names(group.runs)}, {stage.epochs} epochs of {steps} steps"
+        f" of {stage.batch_size} images; trains {stage.trains}; compiled in"
+        f" {time.perf_counter() - compiling:.1f} s"
+    )
+    judge = _judge(group, stage, program, feed, progress.states, batch)
+    saved_at = time.perf_counter()
+
+    def save_if_due(states: State, sums: Any, at: Position, due: bool = False) -> None:
+        nonlocal saved_at
+        now = time.perf_counter()
+        if due or now - saved_at >= group.every_seconds:
+            progress.seconds[stage.name] = now - began
+            progress.states, progress.sums, progress.position = states, sums, at
+            _save(group, progress, steps)
+            saved_at = now
+
+    states = progress.states
+    first = progress.position
+    with tqdm(
+        total=stage.epochs * steps,
+        initial=first.epoch * steps + first.step,
+        desc=stage.name,
+        unit="step",
+        disable=not group.progress,
+        mininterval=1.0 if sys.stderr.isatty() else 15.0,
+        dynamic_ncols=True,
+    ) as bar:
+        for epoch in range(first.epoch, stage.epochs):
+            order = train_order(stage, index, epoch, group.runs, labels)
+
+            def tick(step: int, states: State, sums: Any, epoch: int = epoch) -> None:
+                bar.update(epoch * steps + step - bar.n)
+                if step < steps:
+                    save_if_due(states, sums, Position(index, epoch, step))
+
+            start = first.step if epoch == first.epoch else 0
+            states, sums = feed.train(states, sums, order, keys, start, tick)
+            values = {"train": {k: s / jnp.maximum(n, 1) for k, (s, n) in sums.items()}}
+            values |= judge(states.variables)
+            followed = values["validation" if group.validated else "train"]
+            states, progress.tracker = program.end_epoch(
+                states, progress.tracker, followed, jnp.asarray(epoch, jnp.int32)
+            )
+            _log_epoch(group, stage, epoch, states, values, began, bar)
+            sums = sharding.put(zero_sums, _by_run(group))
+            save_if_due(
+                states, sums, Position(index, epoch + 1, 0), epoch + 1 == stage.epochs
+            )
+    progress.states, progress.sums = states, sums
+
+
+def _stage_feed(group: Group, stage: Stage, states: State) -> Feed:
+    """The group's feed, or the frozen features of this stage on the device."""
+    if stage.features is None:
+        return group.feed
+    began = time.perf_counter()
+    program = programs.build(stage, group.mesh)
+    features = group.feed.features(program, states.variables, stage.batch_size)
+    table = group.dataset.table
+    shared = {
+        "label": table.label,
+        "target": table.target,
+        "index": np.arange(len(table.label), dtype=np.int32),
+    }
+    data = sharding.put(shared, sharding.replicated(group.mesh))
+    data["features"] = jax.device_put(features, _by_run(group))
+    jax.block_until_ready(data)
+    group.say(
+        f"{stage.name}: features of {len(table.label)} images, computed once, in"
+        f" {time.perf_counter() - began:.1f} s"
+    )
+    return Resident(data, group.mesh)
+
+
+def _judge(
+    group: Group,
+    stage: Stage,
+    program: programs.Program,
+    feed: Feed,
+    states: State,
+    batch: Batch,
+) -> Callable[[Variables], dict[str, dict[str, Array]]]:
+    """A function of the variables: metrics of the validation and test parts."""
+    runs = group.runs
+    parts = {
+        "validation": [run.rows.validation for run in runs],
+        "test": [run.rows.test for run in runs],
+    }
+    orders = {
+        part: sequential_order(rows, stage.batch_size)
+        for part, rows in parts.items()
+        if all(r.size for r in rows)
+    }
+    classes = len(group.dataset.class_names)
+    zero = programs.zero_totals(stage, states.variables, batch, classes)
+
+    def judge(variables: Variables) -> dict[str, dict[str, Array]]:
+        return {
+            part: programs.computed(
+                feed.judge(program, variables, sharding.put(zero, _by_run(group)), rows)
+            )
+            for part, rows in orders.items()
+        }
+
+    return judge
+
+
+def _log_epoch(
+    group: Group,
+    stage: Stage,
+    epoch: int,
+    states: State,
+    values: dict[str, dict[str, Array]],
+    began: float,
+    bar: tqdm,
+) -> None:
+    host, step, scale = jax.device_get((values, states.step, states.lr_scale))
+    bad = [
+        f"fold {run.fold}, seed {run.seed}"
+        for r, run in enumerate(group.runs)
+        if not np.isfinite(host["train"]["loss"][r])
+    ]
+    if bad:
+        group.say(
+            f"warning: {stage.name}, epoch {epoch}: the training loss is not finite"
+            f" in {'; '.join(bad)}. A lower learning rate or clip_norm may help."
+        )
+    group.log.add(
+        [
+            {
+                "seed": run.seed,
+                "fold": run.fold,
+                "stage": stage.name,
+                "epoch": epoch,
+                "step": int(step[r]),
+                "seconds": round(time.perf_counter() - began, 3),
+                "lr_scale": float(scale[r]),
+            }
+            | {
+                f"{part}/{name}": float(value[r])
+                for part, named in host.items()
+                for name, value in named.items()
+            }
+            for r, run in enumerate(group.runs)
+        ]
+    )
+    bar.set_postfix(
+        {
+            part: f"{np.mean(named['accuracy']):.1%}"
+            for part, named in host.items()
+            if "accuracy" in named
+        },
+        refresh=False,
+    )
+
+
+def _names(runs: list[Run]) -> str:
+    if len(runs) == 1:
+        return f"fold {runs[0].fold}, seed {runs[0].seed}"
+    return f"{len(runs)} runs at once"
+
+
+def _tree(progress: Progress) -> dict[str, Any]:
+    return {
+        "states": progress.states,
+        "tracker": progress.tracker,
+        "sums": progress.sums,
+        "keys": jax.random.key_data(progress.keys),
+    }
+
+
+def _save(group: Group, progress: Progress, steps: int) -> None:
+    position = progress.position
+    before = sum(s.epochs for s in group.method.stages[: position.stage])
+    # Grows with the position, whatever the stages' numbers of steps.
+    number = (before + position.epoch) * 1_000_000 + position.step
+    meta = {
+        "position": list(position),
+        "steps_per_epoch": steps,
+        "class_names": list(group.dataset.class_names),
+        "sums": None if progress.sums is None else sorted(progress.sums),
+        "seconds": progress.seconds,
+    }
+    group.checkpoints.save(number, _tree(progress), meta)
+
+
+def _restore(group: Group, progress: Progress) -> Progress:
+    """The newest readable checkpoint of the group, or `progress` unchanged."""
+    numbers = group.checkpoints.numbers()
+    for number in numbers:
+        try:
+            meta = group.checkpoints.meta(number)
+            if tuple(meta["class_names"]) != tuple(group.dataset.class_names):
+                raise CheckpointError(
+                    f"the checkpoint knows the classes {meta['class_names']}, the"
+                    f" data set has {list(group.dataset.class_names)}. Use another"
+                    " working folder (--workdir)."
+                )
+            zero = np.zeros(len(group.runs), np.float32)
+            progress.sums = {name: (zero, zero) for name in meta["sums"]}
+            tree = group.checkpoints.restore(number, _tree(progress))
+        except (ValueError, KeyError, OSError, TypeError) as error:
+            place = group.checkpoints.set_aside(number)
+            group.say(
+                f"warning: checkpoint {number} is damaged ({error}); moved to {place},"
+                " trying the one before."
+            )
+            continue
+        position = Position(*meta["position"])
+        group.say(f"continuing at {_where(group, position)}")
+        _forget_later(group, position)
+        return Progress(
+            states=tree["states"],
+            tracker=tree["tracker"],
+            keys=jax.random.wrap_key_data(tree["keys"]),
+            position=position,
+            sums=tree["sums"],
+            seconds=dict(meta["seconds"]),
+        )
+    if numbers:
+        raise CheckpointError(
+            f"none of the {len(numbers)} checkpoints can be read; they were set aside"
+            " as damaged_*. Run the same command again to start this group afresh."
+        )
+    _forget_later(group, Position(0, 0, 0))
+    return progress
+
+
+def _where(group: Group, position: Position) -> str:
+    stage = group.method.stages[position.stage].name
+    return f"stage {stage}, epoch {position.epoch}, step {position.step}"
+
+
+def _forget_later(group: Group, position: Position) -> None:
+    """Drop rows of the log that these runs are going to write again."""
+    stages = [stage.name for stage in group.method.stages]
+    mine = {(str(run.seed), str(run.fold)) for run in group.runs}
+
+    def earlier(row: dict[str, str]) -> bool:
+        at = (stages.index(row["stage"]), int(row["epoch"]))
+        return (row["seed"], row["fold"]) not in mine or at < position[:2]
+
+    group.log.keep(earlier)

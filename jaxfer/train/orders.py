@@ -1,0 +1,73 @@
+"""Runs, and the rows that each of them reads, step by step."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxfer.data.samplers import epoch_order
+from jaxfer.data.splits import Fold
+from jaxfer.methods.base import Stage
+
+
+class Run(NamedTuple):
+    """One training: a seed, a fold, its rows, and where its results go."""
+
+    seed: int
+    fold: int
+    rows: Fold
+    folder: Path
+
+
+def run_keys(runs: list[Run]) -> jax.Array:
+    """One typed key per run, (R,), from its seed and fold alone."""
+    return jnp.stack(
+        [jax.random.fold_in(jax.random.key(run.seed), run.fold) for run in runs]
+    )
+
+
+def train_order(
+    stage: Stage, index: int, epoch: int, runs: list[Run], labels: np.ndarray
+) -> np.ndarray:
+    """The rows (R, S, B) of one epoch; shorter runs end in rows of -1.
+
+    They depend on the run, the stage's index and the epoch alone, so that a
+    continued run, alone or among others, reads the same images.
+    """
+    return _stack(
+        [
+            epoch_order(
+                stage.sampler,
+                labels,
+                run.rows.train,
+                batch_size=stage.batch_size,
+                rng=np.random.default_rng([run.seed, run.fold, index, epoch]),
+            )
+            for run in runs
+        ]
+    )
+
+
+def sequential_order(parts: list[np.ndarray], batch_size: int) -> np.ndarray:
+    """All rows of each run's part, in table order, padded to (R, S, B)."""
+    return _stack(
+        [
+            epoch_order(
+                "sequential",
+                np.zeros(0, np.int32),
+                rows,
+                batch_size=batch_size,
+                rng=np.random.default_rng(0),  # this sampler draws nothing
+            )
+            for rows in parts
+        ]
+    )
+
+
+def _stack(orders: list[np.ndarray]) -> np.ndarray:
+    steps = max(len(order) for order in orders)
+    return np.stack(
+        [np.pad(o, ((0, steps - len(o)), (0, 0)), constant_values=-1) for o in orders]
+    ).astype(np.int32)
