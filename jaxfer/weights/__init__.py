@@ -1,1 +1,42 @@
-"""jaxfer.weights"""
+"""Official checkpoints to our variables: one name map per model."""
+
+import importlib
+from typing import Any
+
+from jaxfer.errors import WeightsError
+from jaxfer.weights.files import load_file as load_file
+from jaxfer.weights.mapping import Arrays as Arrays
+from jaxfer.weights.mapping import Variables as Variables
+
+NAME_MAPS: dict[str, tuple[str, str]] = {
+    "cfnet": ("jaxfer.weights.cfnet", "cfnet"),
+    "cfnet_fusion": ("jaxfer.weights.cfnet", "cfnet_fusion"),
+}
+"""Model to module and function; the module is imported when first asked for."""
+
+
+def from_official(name: str, arrays: Arrays, **options: Any) -> Variables:
+    """Variables of a model from the weights of its authors' released code.
+
+    Args:
+      name: of the model, as in `jaxfer.models.create`.
+      arrays: by the released code's parameter names, in its layout; `load_file`
+        reads them.
+      **options: those of `jaxfer.models.create`, and `num_classes`, which is else
+        taken from the arrays.
+
+    Returns:
+      Variables for `models.create(name, num_classes, **options).apply`.
+
+    Raises:
+      WeightsError: no name map for this model; or names are missing, unknown or have
+        another shape, all listed.
+      ConfigError: an option is unknown.
+    """
+    if name not in NAME_MAPS:
+        raise WeightsError(
+            f"no official weights are known for {name!r}; "
+            f"there are name maps for {', '.join(NAME_MAPS)}"
+        )
+    module, function = NAME_MAPS[name]
+    return getattr(importlib.import_module(module), function)(arrays, **options)
