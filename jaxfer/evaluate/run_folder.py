@@ -65,14 +65,18 @@ def read_json(path: Path) -> dict[str, Any]:
         ) from error
 
 
-def write_json(path: Path, content: Any) -> None:
-    """Writes JSON so that a reader finds the old file or the new one, never a part."""
+def write_text(path: Path, text: str) -> Path:
+    """Writes so that a reader finds the old file or the new one, never a part."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
-    partial.write_text(
-        json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
-    )
-    partial.replace(path)
+    partial.write_text(text, encoding="utf-8")
+    return partial.replace(path)
+
+
+def write_json(path: Path, content: Any) -> Path:
+    """`write_text` of strict JSON."""
+    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
+    return write_text(path, text + "\n")
 
 
 def load(path: str | Path) -> RunFolder:

@@ -1,0 +1,316 @@
+"""Figures of the report, as inline SVG that follows the page's light or dark theme.
+
+Figures are drawn with placeholder colours; `_inline` turns these into CSS
+variables of the page, and fonts into the page's own.
+"""
+
+import io
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from jaxfer.evaluate import run_folder
+from jaxfer.evaluate.run_folder import RunFolder
+
+INK, MUTED, GRID = "#010101", "#020202", "#030303"
+TEST, VALIDATION, TRAIN, WARN = "#040404", "#050505", "#060606", "#070707"
+_VARIABLES = {
+    INK: "--ink",
+    MUTED: "--muted",
+    GRID: "--line",
+    TEST: "--accent",
+    VALIDATION: "--second",
+    TRAIN: "--third",
+    WARN: "--warn",
+}
+_PARTS = {"train": TRAIN, "validation": VALIDATION, "test": TEST}
+WIDTH = 4.7
+_STYLE = {
+    "font.size": 9,
+    "axes.titlesize": 9,
+    "axes.labelsize": 9,
+    "xtick.labelsize": 8.5,
+    "ytick.labelsize": 8.5,
+    "legend.fontsize": 8.5,
+    "legend.frameon": False,
+    "legend.handlelength": 1.4,
+    "text.color": INK,
+    "axes.labelcolor": MUTED,
+    "axes.edgecolor": GRID,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "axes.grid": True,
+    "grid.color": GRID,
+    "grid.linewidth": 0.7,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "xtick.major.size": 0,
+    "ytick.major.size": 0,
+    "lines.linewidth": 1.7,
+    "lines.solid_capstyle": "round",
+    "svg.fonttype": "none",
+    "svg.hashsalt": "jaxfer",
+}
+
+
+@contextmanager
+def _styled() -> Iterator[None]:
+    with mpl.rc_context(_STYLE):
+        yield
+
+
+def _inline(figure: Figure, name: str, description: str) -> str:
+    """The figure as an SVG element; `name` makes its ids unique on the page."""
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+    svg = buffer.getvalue()
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r'\b(id="|xlink:href="#|url\(#)', rf"\g<1>{name}-", svg)
+    svg = re.sub(
+        r"font: (?:(\d+) )?([\d.]+)px [^;\"]+",
+        lambda m: f"font-size: {m[2]}px" + (f"; font-weight: {m[1]}" if m[1] else ""),
+        svg,
+    )
+    for colour, variable in _VARIABLES.items():
+        svg = svg.replace(colour, f"var({variable})")
+    view_box = re.search(r'viewBox="[^"]*"', svg)
+    assert view_box is not None
+    opening = (
+        f'<svg xmlns:xlink="http://www.w3.org/1999/xlink" {view_box[0]} '
+        f'role="img" aria-label="{description}">'
+    )
+    return re.sub(r"<svg.*?>", lambda _: opening, svg, count=1, flags=re.DOTALL)
+
+
+def _percent(axes: Axes, axis: str = "y") -> None:
+    getattr(axes, f"{axis}axis").set_major_formatter(lambda v, _: f"{100 * v:g}")
+
+
+def learning_curve(folder: RunFolder, stage: str, metric: str) -> str | None:
+    """One metric against the epoch: mean over runs, with a band of one deviation.
+
+    Beneath it, where the learning rate was ever reduced, its scale in every run.
+
+    Returns:
+      An SVG element, or None where the stage has no such metric.
+    """
+    curves = [run_folder.epochs_of(folder.history, r, stage) for r in folder.runs]
+    columns = {p: f"{p}/{metric}" for p in _PARTS}
+    longest = max((len(c.get("epoch", ())) for c in curves), default=0)
+    stacked = {
+        part: _stack([c[column] for c in curves], longest)
+        for part, column in columns.items()
+        if all(column in c for c in curves)
+    }
+    stacked = {p: values for p, values in stacked.items() if np.isfinite(values).any()}
+    if not stacked or not longest:
+        return None
+    epochs = np.arange(1, longest + 1)
+    scales = [c["lr_scale"] for c in curves if "lr_scale" in c]
+    reduced = any(np.nanmin(s) < np.nanmax(s) for s in scales if len(s))
+    with _styled():
+        figure = Figure((WIDTH, 3.3 if reduced else 2.7), layout="constrained")
+        if reduced:
+            axes, below = figure.subplots(
+                2, 1, sharex=True, gridspec_kw={"height_ratios": [4.4, 1]}
+            )
+            for scale in scales:
+                below.step(
+                    np.arange(1, len(scale) + 1),
+                    scale,
+                    where="mid",
+                    color=MUTED,
+                    alpha=0.55,
+                    linewidth=1.0,
+                )
+            below.set_yscale("log")
+            below.set_ylabel("rate scale")
+            below.minorticks_off()
+            below.set_xlabel("epoch")
+        else:
+            axes = figure.subplots()
+            axes.set_xlabel("epoch")
+        single = longest == 1
+        for part, values in stacked.items():
+            known = np.isfinite(values).any(axis=0)
+            x, values = epochs[known], values[:, known]
+            count = np.isfinite(values).sum(axis=0)
+            mean = np.nansum(values, axis=0) / count
+            axes.plot(
+                x, mean, color=_PARTS[part], label=part, marker="o" if single else None
+            )
+            if len(values) > 1:
+                squares = np.nansum((values - mean) ** 2, axis=0)
+                band = np.sqrt(squares / np.maximum(count - 1, 1))
+                axes.fill_between(
+                    x,
+                    mean - band,
+                    mean + band,
+                    color=_PARTS[part],
+                    alpha=0.16,
+                    linewidth=0,
+                )
+        if metric == "loss":
+            axes.set_ylim(bottom=0)
+            axes.set_ylabel("cross-entropy")
+        else:
+            _percent(axes)
+            axes.set_ylabel(f"{metric}, %")
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.margins(x=0.02)
+        axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=3)
+        return _inline(
+            figure, f"{stage}-{metric}", f"{metric} by epoch of stage {stage}"
+        )
+
+
+def _stack(rows: Sequence[np.ndarray], length: int) -> np.ndarray:
+    """(runs, length), shorter runs filled up with NaN."""
+    stacked = np.full((len(rows), length), np.nan)
+    for i, row in enumerate(rows):
+        stacked[i, : len(row)] = row
+    return stacked
+
+
+def spreads(rows: Mapping[str, Mapping[str, Any]], name: str, description: str) -> str:
+    """Named results, one a line: every run as a dot, their mean and deviation."""
+    with _styled():
+        figure = Figure((WIDTH, 0.45 * len(rows) + 0.65), layout="constrained")
+        axes = figure.subplots()
+        for y, spread in enumerate(rows.values()):
+            runs, mean = spread["runs"], spread["mean"]
+            if len(runs) > 1:
+                axes.plot(runs, [y] * len(runs), "o", color=TEST, alpha=0.3, ms=5)
+                axes.plot(
+                    [mean - spread["std"], mean + spread["std"]],
+                    [y, y],
+                    color=TEST,
+                    linewidth=1.6,
+                )
+            axes.plot([mean], [y], "D", color=TEST, ms=6)
+            axes.annotate(
+                f"{100 * mean:.1f}",
+                (mean, y),
+                xytext=(0, 7),
+                textcoords="offset points",
+                ha="center",
+                fontsize=8.5,
+            )
+        axes.set_yticks(range(len(rows)), list(rows))
+        axes.tick_params(axis="y", labelcolor=INK)
+        axes.set_ylim(len(rows) - 0.5, -0.65)
+        axes.grid(False, axis="y")
+        axes.margins(x=0.08)
+        axes.spines["left"].set_visible(False)
+        _percent(axes, "x")
+        axes.set_xlabel("test accuracy, %")
+        return _inline(figure, name, description)
+
+
+def reliability(calibration: Mapping[str, Any]) -> str:
+    """Accuracy against confidence in 15 bins, above the counts of the bins."""
+    bins = [b for b in calibration["bins"] if b["count"]]
+    middle = np.array([(b["from"] + b["to"]) / 2 for b in bins])
+    accuracy = np.array([b["accuracy"] for b in bins])
+    confidence = np.array([b["confidence"] for b in bins])
+    count = np.array([b["count"] for b in bins])
+    width = 0.9 * (bins[0]["to"] - bins[0]["from"])
+    with _styled():
+        figure = Figure((WIDTH, 4.0), layout="constrained")
+        axes, below = figure.subplots(
+            2, 1, sharex=True, gridspec_kw={"height_ratios": [3.4, 1]}
+        )
+        axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=(0, (4, 3)))
+        axes.bar(middle, accuracy, width, color=TEST, alpha=0.75, label="accuracy")
+        axes.bar(
+            middle,
+            confidence - accuracy,
+            width,
+            bottom=accuracy,
+            color=VALIDATION,
+            alpha=0.55,
+            label="gap to confidence",
+        )
+        axes.set_ylim(0, 1)
+        axes.set_xlim(0, 1)
+        axes.set_ylabel("accuracy, %")
+        axes.legend(loc="upper left")
+        below.bar(middle, count, width, color=TRAIN, alpha=0.8)
+        below.set_ylabel("images")
+        below.set_xlabel("confidence, %")
+        below.yaxis.get_major_locator().set_params(nbins=3, integer=True)
+        _percent(axes)
+        _percent(below, "x")
+        return _inline(figure, "reliability", "Accuracy by confidence of the decision")
+
+
+def fusion_weights(alpha: Mapping[str, np.ndarray]) -> str:
+    """Median, quartiles and 5 to 95 % range of alpha_local, one class a line."""
+    with _styled():
+        figure = Figure((WIDTH, 0.36 * len(alpha) + 0.8), layout="constrained")
+        axes = figure.subplots()
+        axes.axvline(0.5, color=MUTED, linewidth=1, linestyle=(0, (4, 3)))
+        for y, values in enumerate(alpha.values()):
+            low, first, median, third, high = np.quantile(
+                values, [0.05, 0.25, 0.5, 0.75, 0.95]
+            )
+            axes.plot([low, high], [y, y], color=TEST, linewidth=1.2, alpha=0.7)
+            axes.barh(y, third - first, 0.5, first, color=TEST, alpha=0.45)
+            axes.plot([median, median], [y - 0.25, y + 0.25], color=INK)
+        axes.set_yticks(range(len(alpha)), list(alpha))
+        axes.tick_params(axis="y", labelcolor=INK)
+        axes.invert_yaxis()
+        axes.grid(False, axis="y")
+        axes.spines["left"].set_visible(False)
+        axes.set_xlabel("weight of the local branch (global has the rest)")
+        return _inline(figure, "alpha", "Fusion weight of the local branch by class")
+
+
+def robustness(
+    series: Mapping[str, Sequence[tuple[int, Mapping[str, Any]]]], clean: float | None
+) -> str:
+    """Accuracy against the blur's kernel size, one line per way of corrupting.
+
+    Args:
+      series: (kernel size, spread of accuracy) by name.
+      clean: accuracy without corruption, drawn as a level.
+    """
+    with _styled():
+        figure = Figure((WIDTH, 2.9), layout="constrained")
+        axes = figure.subplots()
+        if clean is not None:
+            axes.axhline(clean, color=MUTED, linewidth=1, linestyle=(0, (4, 3)))
+            axes.annotate(
+                "without corruption",
+                (1, clean),
+                xycoords=("axes fraction", "data"),
+                xytext=(0, 3),
+                textcoords="offset points",
+                ha="right",
+                fontsize=8.5,
+                color=MUTED,
+            )
+        for (name, points), colour in zip(series.items(), (TEST, VALIDATION, TRAIN)):
+            x = np.array([kernel for kernel, _ in points])
+            mean = np.array([spread["mean"] for _, spread in points])
+            band = np.array([spread["std"] or 0.0 for _, spread in points])
+            axes.plot(x, mean, "o-", color=colour, label=name, ms=4.5)
+            axes.fill_between(
+                x, mean - band, mean + band, color=colour, alpha=0.16, linewidth=0
+            )
+        kernels = sorted({kernel for points in series.values() for kernel, _ in points})
+        axes.set_xticks(kernels)
+        axes.set_xlabel("kernel size of the blur, pixels")
+        axes.set_ylabel("test accuracy, %")
+        axes.margins(y=0.15)
+        _percent(axes)
+        axes.legend(loc="lower left")
+        return _inline(figure, "robustness", "Test accuracy by kernel size of the blur")

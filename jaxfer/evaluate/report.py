@@ -1,0 +1,218 @@
+"""The report: one self-contained HTML page, made from the run folder."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+from markupsafe import Markup
+
+from jaxfer.evaluate import facts, figures, run_folder
+from jaxfer.evaluate.examples import ImageOf, choose
+from jaxfer.evaluate.run_folder import RunFolder
+from jaxfer.evaluate.summary import BEST_ON_TEST, MEANINGS, summarize
+
+SELECTION_NAMES = {
+    "best_by_validation": "Best by validation",
+    "last": "Last epoch",
+    "mean_of_last_5": "Mean of the last 5 epochs",
+    BEST_ON_TEST: "Best on test (optimistic)",
+}
+METRIC_NAMES = {
+    "accuracy": "Accuracy",
+    "balanced_accuracy": "Balanced accuracy",
+    "macro_f1": "Macro-F1",
+    "ece": "ECE",
+    "loss": "Cross-entropy",
+}
+WHERE_NAMES = {
+    "test": "test images alone",
+    "train_and_test": "training and test images",
+}
+
+
+def _percent(share: float | None, digits: int = 1) -> str:
+    return "–" if share is None else f"{100 * share:.{digits}f}"
+
+
+def _metric(spread: dict[str, Any] | None, name: str) -> str:
+    """Mean and deviation as text: per cent, but for the loss."""
+    if spread is None:
+        return "–"
+    factor, digits = (1, 3) if name == "loss" else (100, 1)
+    if spread["mean"] is None:
+        return "–"
+    text = f"{factor * spread['mean']:.{digits}f}"
+    std = spread["std"]
+    return text if std is None else f"{text} ± {factor * std:.{digits}f}"
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{seconds:.1f} s"
+
+
+def _bytes(count: float) -> str:
+    return f"{count / 2**30:.2f} GiB" if count >= 2**30 else f"{count / 2**20:.0f} MiB"
+
+
+def _curves(folder: RunFolder) -> list[dict[str, Any]]:
+    stages = []
+    for stage in folder.stages:
+        drawn = [
+            figures.learning_curve(folder, stage, metric)
+            for metric in ("accuracy", "loss")
+        ]
+        if any(drawn):
+            stages.append({"name": stage, "figures": [Markup(f) for f in drawn if f]})
+    return stages
+
+
+def _alpha_figure(folder: RunFolder, selection: str) -> Markup:
+    tables = [run_folder.predictions(run, selection) or {} for run in folder.runs]
+    labels = np.concatenate([table["label"] for table in tables])
+    alpha = np.concatenate([table["features/alpha_local"] for table in tables])
+    by_class = {
+        name: alpha[labels == i]
+        for i, name in enumerate(folder.class_names)
+        if np.any(labels == i)
+    }
+    return Markup(figures.fusion_weights(by_class))
+
+
+def robustness_name(entry: dict[str, Any]) -> str:
+    """A corruption and its parameter in words."""
+    corruption = entry["corruption"]
+    if corruption["name"] == "gaussian_blur":
+        return (
+            f"Gaussian blur, {corruption['kernel_size']} × {corruption['kernel_size']}"
+        )
+    return f"Gaussian noise, variance {corruption['variance']:g}"
+
+
+def _robustness(results: dict[str, Any], selection: str) -> dict[str, Any] | None:
+    """Rows and, where there is more than one kernel size, the curve."""
+    entries = sorted(
+        (e for e in results.get("robustness", {}).values()),
+        key=lambda e: (
+            e["where"],
+            e["corruption"]["name"],
+            e["corruption"].get("kernel_size", 0),
+            e["corruption"].get("variance", 0.0),
+        ),
+    )
+    if not entries:
+        return None
+    series: dict[str, list[tuple[int, dict[str, Any]]]] = {}
+    for entry in entries:
+        corruption = entry["corruption"]
+        if corruption["name"] == "gaussian_blur" and entry["selection"] == selection:
+            points = series.setdefault(f"blur of {WHERE_NAMES[entry['where']]}", [])
+            points.append((corruption["kernel_size"], entry["accuracy"]))
+    clean = results["selections"][selection]["accuracy"]["mean"]
+    curve = None
+    if any(len(points) > 1 for points in series.values()):
+        curve = Markup(figures.robustness(series, clean))
+    rows = [
+        {
+            "name": robustness_name(entry),
+            "where": WHERE_NAMES[entry["where"]],
+            "selection": SELECTION_NAMES[entry["selection"]],
+            "metrics": entry,
+            "drop": results["selections"][entry["selection"]]["accuracy"]["mean"]
+            - entry["accuracy"]["mean"],
+        }
+        for entry in entries
+    ]
+    return {"rows": rows, "curve": curve}
+
+
+def _context(
+    folder: RunFolder, results: dict[str, Any], image_of: ImageOf | None
+) -> dict[str, Any]:
+    selection = results["headline"]["selection"]
+    split_table = facts.splits(folder)
+    ablation = (results.get("ablation") or results.get("heads") or {}).get(selection)
+    drawn = None
+    if ablation:
+        drawn = figures.spreads(
+            {name: row["accuracy"] for name, row in ablation.items()},
+            "ablation",
+            "Test accuracy of each head",
+        )
+    confusion = np.array(results["confusion"][selection])
+    alpha = (results.get("fusion_weights") or {}).get(selection)
+    return {
+        "results": results,
+        "info": folder.info,
+        "selection": selection,
+        "headline": results["selections"][selection],
+        "selection_names": SELECTION_NAMES,
+        "metric_names": METRIC_NAMES,
+        "meanings": MEANINGS,
+        "best_on_test": BEST_ON_TEST,
+        "protocol": facts.protocol(folder),
+        "folds": sorted({run.fold for run in folder.runs}),
+        "seeds": sorted({run.seed for run in folder.runs}),
+        "ablation": ablation,
+        "is_ablation": "ablation" in results,
+        "ablation_figure": Markup(drawn) if drawn else None,
+        "per_class": results["per_class"][selection],
+        "confusion": confusion,
+        "confusion_share": confusion / np.maximum(confusion.sum(1, keepdims=True), 1),
+        "calibration": results["calibration"][selection],
+        "reliability_figure": Markup(
+            figures.reliability(results["calibration"][selection])
+        ),
+        "stages": _curves(folder),
+        "alpha": alpha,
+        "alpha_figure": _alpha_figure(folder, selection) if alpha else None,
+        "examples": choose(folder, selection, image_of),
+        "splits": split_table,
+        "near_duplicates": (folder.info.get("data") or {}).get("near_duplicates"),
+        "robustness": _robustness(results, selection),
+        "limits": facts.limits(folder, results, split_table),
+        "config": json.dumps(folder.config, indent=2, ensure_ascii=False),
+    }
+
+
+def write_report(run_dir: str | Path, image_of: ImageOf | None = None) -> Path:
+    """Writes report/results.json and report/index.html of a finished run.
+
+    The page holds everything it shows: no script, no font, no picture is loaded
+    from elsewhere.
+
+    Args:
+      run_dir: the folder of a finished run.
+      image_of: reads the image of a table row, uint8 (H, W, 3) RGB, for the
+        examples; None leaves their pictures out.
+
+    Returns:
+      The path of index.html.
+
+    Raises:
+      DataError: if this is no folder of a finished run.
+    """
+    folder = run_folder.load(run_dir)
+    results = summarize(run_dir)
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("jaxfer.evaluate"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "percent": _percent,
+        "metric": _metric,
+        "duration": _duration,
+        "bytes": _bytes,
+    }
+    template = environment.get_template("report.html")
+    page = template.render(_context(folder, results, image_of))
+    run_folder.write_json(folder.path / "report" / "results.json", results)
+    return run_folder.write_text(folder.path / "report" / "index.html", page)
