@@ -1,0 +1,152 @@
+"""MMI (Pantic et al., ICME 2005): frames by subject and emotion, or the videos."""
+
+import re
+import xml.etree.ElementTree as ElementTree
+from functools import partial
+
+from jaxfer.data import labels
+from jaxfer.data.builders.plan import Example, Plan, Published, Skip, SkipError
+from jaxfer.data.builders.source import Source, is_image, layout_error, size_problem
+from jaxfer.data.decode import encode_png
+from jaxfer.data.records import FaceBuilder
+from jaxfer.errors import ConfigError
+
+_VIDEO = re.compile(r"((?:^|.*/)Sessions/[^/]+/)((S\d+)-\d+)\.avi$", re.IGNORECASE)
+_FRAME = re.compile(r"(?:^|.*/)([^/]+)/([A-Za-z]+)/[^/]+$")
+
+_SEQUENCES = dict(zip(labels.MMI, (33, 32, 28, 42, 32, 41)))
+
+
+class Mmi(FaceBuilder):
+    """MMI: videos from neutral over the peak to neutral, 208 with six emotions."""
+
+    layout = """
+        frames: <subject>/<emotion>/<image>, emotions anger, disgust, fear,
+        happiness, sadness, surprise; or the videos: Sessions/<id>/S001-001.avi,
+        each beside its session.xml
+    """
+    where = """
+        https://mmifacedb.eu (a signed agreement)
+    """
+
+    @staticmethod
+    def scan(source: Source | None, *, frames: int = 1) -> Plan:
+        """Finds the peak frames.
+
+        Args:
+          source: a folder or zip of either layout.
+          frames: of a video, so many frames around its middle, where these
+            recordings peak. Folders of frames are taken whole.
+
+        Returns:
+          The plan, sorted by file name.
+        """
+        assert source is not None
+        if frames < 1:
+            raise ConfigError(f"frames must be at least 1, found {frames}.")
+        videos = {n: m for n in source.sizes if (m := _VIDEO.match(n))}
+        if videos:
+            examples, skips = _sessions(source, videos, frames)
+            layout = f"MMI videos, {frames} middle frame(s)"
+            counts = {name: n * frames for name, n in _SEQUENCES.items()}
+            total = len(examples) * 400_000
+        else:
+            examples, skips = _folders(source)
+            layout = "MMI frames"
+            counts = _SEQUENCES
+            total = sum(source.sizes[e.file] for e in examples)
+        if not examples:
+            raise layout_error(source, "MMI", Mmi.layout, Mmi.where)
+        published = Published(
+            {"all": counts}, 31, "208 sequences of 31 subjects, one image each"
+        )
+        return Plan(labels.MMI, examples, skips, published, layout, total)
+
+
+def _folders(source: Source) -> tuple[list[Example], list[Skip]]:
+    examples, skips = [], list(source.skips)
+    for name in source.sizes:
+        match = _FRAME.match(name)
+        emotion = labels.canonical(match[2]) if match else None
+        if not is_image(name):
+            skips.append(Skip(name, "not an image file"))
+        elif match is None or emotion not in labels.MMI:
+            skips.append(Skip(name, "not in a folder <subject>/<emotion>"))
+        elif problem := size_problem(source, name):
+            skips.append(Skip(name, problem))
+        else:
+            examples.append(
+                Example(
+                    name,
+                    "all",
+                    labels.MMI.index(emotion),
+                    partial(source.read, name),
+                    match[1],
+                    f"{match[1]}/{emotion}",
+                )
+            )
+    return examples, skips
+
+
+def _sessions(
+    source: Source, videos: dict[str, re.Match[str]], frames: int
+) -> tuple[list[Example], list[Skip]]:
+    examples, skips = [], list(source.skips)
+    for name, match in videos.items():
+        xml = match[1] + "session.xml"
+        if xml not in source.sizes:
+            skips.append(Skip(name, "no session.xml beside it"))
+            continue
+        label = _emotion(source, xml)
+        if label is None:
+            skips.append(Skip(name, "session.xml names none of the six emotions"))
+            continue
+        for k in range(frames):
+            file = name if frames == 1 else f"{name}#{k}"
+            read = partial(_middle_frame, source, name, k - frames // 2)
+            examples.append(Example(file, "all", label, read, match[3], match[2]))
+    return examples, skips
+
+
+def _emotion(source: Source, xml: str) -> int | None:
+    """The emotion that a session.xml names, as a number 1 to 6 or a word.
+
+    It is looked for in elements called Emotion, in attributes called emotion,
+    and in name-value pairs such as `<Metatag Name="Emotion" Value="4"/>`.
+    """
+    try:
+        root = ElementTree.fromstring(source.read(xml))
+    except ElementTree.ParseError:
+        return None
+    for element in root.iter():
+        attributes = {k.lower(): v for k, v in element.attrib.items()}
+        named = attributes.get("name", element.tag).lower() == "emotion"
+        said = attributes.get("value", element.text) if named else None
+        text = (said or attributes.get("emotion") or "").strip()
+        if text in tuple("123456"):
+            return int(text) - 1
+        word = labels.canonical(text)
+        if word in labels.MMI:
+            return labels.MMI.index(word)
+    return None
+
+
+def _middle_frame(source: Source, name: str, offset: int) -> bytes:
+    """Returns a frame near the middle of a video, as PNG."""
+    import cv2
+
+    with source.local(name) as path:
+        video = cv2.VideoCapture(str(path))
+        count = 0
+        while video.grab():  # the header's frame count is not reliable
+            count += 1
+        video.release()
+        wanted = count // 2 + offset
+        if not 0 <= wanted < count:
+            raise SkipError(f"unreadable or too short a video ({count} frames)")
+        video = cv2.VideoCapture(str(path))
+        for _ in range(wanted + 1):
+            video.grab()
+        _, frame = video.retrieve()
+        video.release()
+    return encode_png(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB))

@@ -1,0 +1,283 @@
+"""From the owner's folder or zip to shards on disk: `jaxfer prepare`."""
+
+import argparse
+import contextlib
+import csv
+import errno
+import fcntl
+import inspect
+import io
+import json
+import os
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import jaxfer
+from jaxfer.data.builders import BUILDERS, find
+from jaxfer.data.builders.plan import Plan, Skip
+from jaxfer.data.builders.source import open_source
+from jaxfer.data.report import PrepareReport, count
+from jaxfer.errors import ConfigError, DataError
+
+_SPARE = 50_000_000
+"""Bytes that should stay free on the disk."""
+
+_OPTIONS = {
+    "frames": (int, "ckplus, mmi: peak frames of a sequence (default 1)"),
+    "neutral": (bool, "ckplus: add the first frames as class neutral"),
+    "subjects": (int, "synthetic_faces: how many people (default 24)"),
+    "takes": (int, "synthetic_faces: pictures per expression (default 4)"),
+    "size": (int, "synthetic_faces: pixels on each side (default 64)"),
+    "seed": (int, "synthetic_faces: seed (default 0)"),
+}
+
+
+def data_folder(data_dir: str | os.PathLike[str] | None = None) -> Path:
+    """Returns where data is prepared: the argument, JAXFER_DATA_DIR or ~/.cache."""
+    chosen = data_dir or os.environ.get("JAXFER_DATA_DIR") or "~/.cache/jaxfer/data"
+    return Path(chosen).expanduser()
+
+
+def prepare(
+    name: str,
+    source: str | os.PathLike[str] | None = None,
+    *,
+    data_dir: str | os.PathLike[str] | None = None,
+    save_as: str | None = None,
+    overwrite: bool = False,
+    workers: int | None = None,
+    progress: bool = True,
+    **options: Any,
+) -> PrepareReport:
+    """Prepares a data set once, so that `jaxfer.data.load` finds it.
+
+    Images are stored as they are shipped, in ArrayRecord shards written by a
+    TFDS builder, with a table of their names, labels, subjects and hashes.
+    Everything is written beside the target and renamed at the end: a failure
+    or a kill leaves nothing that looks prepared.
+
+    Args:
+      name: the data set, one of `jaxfer.data.builders.BUILDERS`.
+      source: the owner's folder or a zip of it; None for synthetic_faces.
+      data_dir: see `data_folder`.
+      save_as: the name to load it by; by default `name`.
+      overwrite: replaces what is prepared under that name.
+      workers: threads that read images; by default one per CPU.
+      progress: shows a progress bar.
+      **options: of the data set, e.g. frames=3 for ckplus.
+
+    Returns:
+      What was found, beside the published counts, and what was skipped.
+
+    Raises:
+      DataError: a wrong source, data already there, a full disk.
+      ConfigError: an option that the data set does not have.
+    """
+    started = time.perf_counter()
+    builder_class = find(name)
+    _check_options(name, builder_class, options)
+    save_as = save_as or name
+    if not save_as.isidentifier():
+        raise ConfigError(
+            f"A data set's name is made of letters, digits and _; found {save_as!r}."
+        )
+    target = data_folder(data_dir) / save_as
+    if builder_class.needs_source and source is None:
+        raise DataError(
+            f"{name} needs a source: jaxfer prepare {name} --source DIR\n"
+            f"Expected in DIR: {_flat(builder_class.layout)}\n"
+            f"Where to get it: {_flat(builder_class.where)}"
+        )
+    _refuse_existing(target, overwrite)
+    opened = open_source(source) if source is not None else None
+    plan = builder_class.scan(opened, **options)
+    with _disk_errors(target), _locked(target) as temporary:
+        _refuse_existing(target, overwrite)
+        _check_space(target.parent, plan)
+        folder, rows, skips = _build(
+            builder_class, plan, temporary, workers or os.cpu_count() or 1, progress
+        )
+        skips = plan.skips + skips
+        _write_table(folder / "table.npz", rows)
+        _write_skips(folder / "skipped.csv", skips)
+        facts = {
+            "builder": name,
+            "class_names": list(plan.class_names),
+            "images": len(rows),
+            "layout": plan.layout,
+            "options": options,
+            "source": str(source) if source is not None else None,
+            "jaxfer_version": jaxfer.__version__,
+        }
+        (folder / "prepared.json").write_text(json.dumps(facts, indent=2) + "\n")
+        size = sum(f.stat().st_size for f in folder.iterdir())
+        if target.exists():
+            target.rename(temporary / "replaced")
+        folder.rename(target)
+    seconds = time.perf_counter() - started
+    return PrepareReport(
+        name=save_as,
+        path=target,
+        layout=plan.layout,
+        class_names=plan.class_names,
+        counts=count(rows, plan.class_names),
+        subjects=len({row.subject for row in rows} - {""}),
+        published=plan.published,
+        skips=tuple(skips),
+        bytes=size,
+        seconds=seconds,
+    )
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments of `jaxfer prepare`."""
+    parser.add_argument("name", choices=sorted(BUILDERS), help="the data set")
+    parser.add_argument("--source", help="the owner's folder, or a zip of it")
+    parser.add_argument(
+        "--data-dir", help="where to write (JAXFER_DATA_DIR or ~/.cache/jaxfer/data)"
+    )
+    parser.add_argument("--save-as", help="the name to load it by, if not its own")
+    parser.add_argument(
+        "--overwrite", action="store_true", help="replace what is there"
+    )
+    parser.add_argument("--workers", type=int, help="threads (default: one per CPU)")
+    for option, (kind, text) in _OPTIONS.items():
+        if kind is bool:
+            parser.add_argument(
+                f"--{option}", action="store_true", default=None, help=text
+            )
+        else:
+            parser.add_argument(f"--{option}", type=kind, help=text)
+
+
+def main(args: argparse.Namespace) -> int:
+    """Runs `jaxfer prepare` and prints its report."""
+    options = {name: getattr(args, name) for name in _OPTIONS}
+    report = prepare(
+        args.name,
+        args.source,
+        data_dir=args.data_dir,
+        save_as=args.save_as,
+        overwrite=args.overwrite,
+        workers=args.workers,
+        **{name: value for name, value in options.items() if value is not None},
+    )
+    print(report)
+    return 0
+
+
+def _check_options(name: str, builder_class: Any, options: dict[str, Any]) -> None:
+    known = list(inspect.signature(builder_class.scan).parameters)[1:]
+    for option in options:
+        if option not in known:
+            takes = ", ".join(known) if known else "none"
+            raise ConfigError(f"{name} has no option {option!r}; it takes: {takes}.")
+
+
+def _refuse_existing(target: Path, overwrite: bool) -> None:
+    if target.exists() and not overwrite:
+        raise DataError(
+            f"{target} is already prepared. To replace it, add --overwrite "
+            "(overwrite=True); to keep both, add --save-as NAME."
+        )
+
+
+@contextlib.contextmanager
+def _locked(target: Path) -> Iterator[Path]:
+    """Gives an empty working folder that belongs to this process alone.
+
+    The lock is the kernel's, so that it goes with a killed process; the next
+    one to hold it removes what the killed one left.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.parent / f".{target.name}.incomplete"
+    with (target.parent / f".{target.name}.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print(f"Waiting for another process: {target}", file=sys.stderr)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir()
+        try:
+            yield temporary
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _disk_errors(target: Path) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        code = error.errno if isinstance(error, OSError) else None
+        if code == errno.ENOSPC or "No space left on device" in str(error):
+            raise DataError(
+                f"The disk of {target.parent} is full. Nothing was prepared; free "
+                "some space or choose another folder with --data-dir."
+            ) from error
+        if code in (errno.EACCES, errno.EROFS, errno.ENOTDIR, errno.EPERM):
+            raise DataError(
+                f"Cannot write to {target.parent}: {os.strerror(code)}. Choose "
+                "another folder with --data-dir."
+            ) from error
+        raise
+
+
+def _check_space(folder: Path, plan: Plan) -> None:
+    free = shutil.disk_usage(folder).free
+    # TFDS sorts a split through a file of its own before it writes the shards.
+    needed = 2 * plan.bytes + _SPARE
+    if free < needed:
+        raise DataError(
+            f"{folder} has {free / 1e6:,.0f} MB free; about {needed / 1e6:,.0f} MB "
+            "are needed. Free some space or choose another folder with --data-dir."
+        )
+
+
+def _build(
+    builder_class: Any, plan: Plan, temporary: Path, workers: int, progress: bool
+) -> tuple[Path, list[Any], list[Skip]]:
+    import tensorflow_datasets as tfds
+    from tqdm import tqdm
+
+    total = len(plan.examples)
+    with tqdm(total=total, unit=" images", disable=not progress) as bar:
+        builder = builder_class(
+            plan, data_dir=temporary, workers=workers, advance=bar.update
+        )
+        tfds.disable_progress_bar()
+        try:
+            with contextlib.redirect_stdout(io.StringIO()):
+                builder.download_and_prepare()
+        finally:
+            tfds.enable_progress_bar()
+    return Path(builder.data_path), builder.rows, builder.skips
+
+
+def _write_table(path: Path, rows: list[Any]) -> None:
+    columns: dict[str, np.ndarray] = {
+        name: np.asarray([getattr(row, name) for row in rows])
+        for name in ("split", "subject", "sequence", "sha256")
+    }
+    columns["name"] = np.asarray([row.file for row in rows])
+    columns["label"] = np.asarray([row.label for row in rows], np.int32)
+    columns["votes"] = np.asarray([row.votes for row in rows], np.float32)
+    np.savez_compressed(path, **columns)  # type: ignore[arg-type]
+
+
+def _write_skips(path: Path, skips: list[Skip]) -> None:
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(("file", "reason"))
+        writer.writerows((skip.file, skip.reason) for skip in skips)
+
+
+def _flat(text: str) -> str:
+    return " ".join(text.split())
