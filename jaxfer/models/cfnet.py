@@ -7,6 +7,7 @@ Stage 2 is `CFNetFusion`, trained on the last hidden activations of those heads.
 Layers, order and initialisers follow the released Keras code.
 """
 
+import math
 from collections.abc import Callable
 
 import jax
@@ -28,7 +29,18 @@ HEADS = ("local", "global", "fused")
 SEPARATE_UNITS = {"local": (512, 1024), "global": (512, 1024), "fused": (1024, 2048)}
 BATCH_NORM = {"momentum": 0.99, "epsilon": 1.1e-5}
 
-glorot = nn.initializers.glorot_uniform()
+
+def glorot_uniform(
+    key: jax.Array, shape: tuple[int, ...], dtype: jax.typing.DTypeLike = jnp.float32
+) -> jax.Array:
+    """Keras' default initialiser: uniform within sqrt(6 / (fan in + fan out)).
+
+    Drawn flat: the random bits of an array of one axis compile in a third of the time
+    of four axes on a CPU, and are the same bits.
+    """
+    size = math.prod(shape)
+    limit = math.sqrt(6 / (size // shape[-1] + size // shape[-2]))
+    return jax.random.uniform(key, (size,), dtype, -limit, limit).reshape(shape)
 
 
 def scaled(units: int, width: float) -> int:
@@ -40,14 +52,14 @@ def dense_relu(
     units: int, dtype: jax.typing.DTypeLike, name: str
 ) -> Callable[[jax.Array], jax.Array]:
     """A Dense layer and its ReLU; called again, it uses the same weights."""
-    layer = nn.Dense(units, dtype=dtype, kernel_init=glorot, name=name)
+    layer = nn.Dense(units, dtype=dtype, kernel_init=glorot_uniform, name=name)
     return lambda x: nn.relu(layer(x))
 
 
 def class_scores(num_classes: int, x: jax.Array, name: str) -> jax.Array:
     """A Dense layer without activation, in float32 or wider."""
     dtype = np.promote_types(x.dtype, np.float32)
-    return nn.Dense(num_classes, dtype=dtype, kernel_init=glorot, name=name)(x)
+    return nn.Dense(num_classes, dtype=dtype, kernel_init=glorot_uniform, name=name)(x)
 
 
 class Branch(nn.Module):
@@ -70,7 +82,7 @@ class Branch(nn.Module):
                 channels,
                 kernel,
                 dtype=self.dtype,
-                kernel_init=glorot,
+                kernel_init=glorot_uniform,
                 name=f"conv{block}",
             )(x)
             x = BatchNorm(**BATCH_NORM, name=f"bn{block}")(nn.relu(x), train=train)

@@ -6,9 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import linen as nn
 
 from jaxfer import losses, models, weights
 from jaxfer.errors import ConfigError
+from jaxfer.models import cfnet
 from jaxfer.weights.cfnet import FUSION_DENSE
 
 LABELS = np.asarray([0, 3])
@@ -237,45 +239,68 @@ def test_parameter_count(heads, classes, total, trainable):
     assert (count(variables), count(variables["params"])) == (total, trainable)
 
 
+def some_variables(model, *inputs):
+    """Random variables, quicker than `init`, which compiles a draw per shape."""
+    rng = np.random.default_rng(0)
+
+    def draw(path, leaf):
+        scale = {"kernel": 0.1, "bias": 0.1}.get(path[-1].key, 0.0)
+        offset = float(path[-1].key in ("scale", "var"))
+        return np.float32(offset + scale * rng.standard_normal(leaf.shape))
+
+    shapes = jax.eval_shape(model.init, jax.random.key(0), *inputs)
+    return jax.tree_util.tree_map_with_path(draw, shapes)
+
+
+def apply_in_training(model):
+    return jax.jit(
+        lambda variables, images: model.apply(
+            variables, images, train=True, mutable=["batch_stats"]
+        )
+    )
+
+
 @pytest.fixture(scope="module")
 def small():
+    """A small network, its variables, three images, and outputs in training."""
     model = models.create("cfnet", 3, width=0.0625)
-    images = jax.random.uniform(jax.random.key(1), (4, 56, 56, 3))
-    return model, jax.jit(model.init)(jax.random.key(0), images), images
+    images = jax.random.uniform(jax.random.key(1), (3, 56, 56, 3))
+    variables = some_variables(model, images)
+    return model, variables, images, apply_in_training(model)(variables, images)
 
 
 def test_shared_heads_use_the_same_weights(small):
-    _, variables, _ = small
-    hidden = {name for name in variables["params"] if "dense" in name}
+    hidden = {name for name in small[1]["params"] if "dense" in name}
     assert hidden == {"local_dense", "global_dense", "shared_dense_1", "shared_dense_2"}
 
 
 def test_keras_initialisation():
-    fusion = models.create("cfnet_fusion", 7)
-    features = [jnp.zeros((1, d)) for d in (1024, 1024, 2048)]
-    params = fusion.init(jax.random.key(0), *features)["params"]
-    limit = np.sqrt(6 / (1024 + 2048))
-    assert limit * 0.999 < np.abs(params["local"]["kernel"]).max() <= limit
+    shape = (3, 3, 8, 24)
+    ours = cfnet.glorot_uniform(jax.random.key(2), shape)
+    flax = nn.initializers.glorot_uniform()(jax.random.key(2), shape)
+    np.testing.assert_allclose(ours, flax, rtol=1e-6)
+    fusion = models.create("cfnet_fusion", 7, width=0.01)
+    features = jnp.zeros((1, 64))
+    params = fusion.init(jax.random.key(0), features, features, features)["params"]
+    limit = np.sqrt(6 / (64 + cfnet.scaled(2048, 0.01)))
+    assert 0.99 * limit < np.abs(params["local"]["kernel"]).max() <= limit
     assert not params["local"]["bias"].any()
 
 
 @pytest.mark.parametrize("heads", ["shared", "separate"])
 def test_one_image_does_not_see_the_others(heads):
     model = models.create("cfnet", 3, width=0.0625, heads=heads)
-    images = jax.random.uniform(jax.random.key(1), (3, 56, 56, 3))
-    variables = model.init(jax.random.key(0), images)
-    whole = model.apply(variables, images)
-    alone = model.apply(variables, images[1:2])
-    chex.assert_trees_all_close(
-        jax.tree.map(lambda x: x[1:2], whole), alone, rtol=1e-5, atol=1e-6
+    images = jax.random.uniform(jax.random.key(1), (3, 28, 28, 3))
+    apply = functools.partial(jax.jit(model.apply), some_variables(model, images))
+    first, second = apply(images), apply(images.at[1:].multiply(0.5))
+    chex.assert_trees_all_equal(
+        jax.tree.map(lambda x: x[:1], first), jax.tree.map(lambda x: x[:1], second)
     )
+    assert (first.logits[1:] != second.logits[1:]).any()
 
 
-def test_training_needs_and_changes_only_the_statistics(small):
-    model, variables, images = small
-    outputs, updated = model.apply(
-        variables, images, train=True, mutable=["batch_stats"]
-    )
+def test_training_changes_all_statistics_and_nothing_else(small):
+    _, variables, _, (outputs, updated) = small
     chex.assert_tree_all_finite(outputs)
     assert set(updated) == {"batch_stats"}
     before, after = variables["batch_stats"], updated["batch_stats"]
@@ -284,40 +309,39 @@ def test_training_needs_and_changes_only_the_statistics(small):
 
 
 def test_vmap_over_networks_equals_one_by_one(small):
-    model, variables, images = small
-    doubled = jax.tree.map(lambda x: jnp.stack([x, 0.5 * x]), variables)
-    both = jax.vmap(model.apply, in_axes=(0, None))(doubled, images)
-    for i in range(2):
-        one = model.apply(jax.tree.map(lambda x, i=i: x[i], doubled), images)
-        chex.assert_trees_all_close(
-            jax.tree.map(lambda x, i=i: x[i], both), one, rtol=1e-4, atol=1e-6
-        )
+    model, variables, images, _ = small
+    networks = [variables, jax.tree.map(lambda x: 0.5 * x, variables)]
+    apply = jax.jit(model.apply)
+    stacked = jax.tree.map(lambda *x: jnp.stack(x), *networks)
+    together = jax.jit(jax.vmap(model.apply, in_axes=(0, None)))(stacked, images)
+    one_by_one = jax.tree.map(
+        lambda *x: jnp.stack(x), *[apply(network, images) for network in networks]
+    )
+    chex.assert_trees_all_close(together, one_by_one, rtol=1e-4, atol=1e-6)
 
 
 def test_half_precision_keeps_logits_and_statistics_wide(small):
-    _, variables, images = small
+    _, variables, images, (wide, _) = small
     model = models.create("cfnet", 3, width=0.0625, dtype=jnp.bfloat16)
-    outputs, updated = model.apply(
-        variables, images, train=True, mutable=["batch_stats"]
-    )
-    wide, _ = small[0].apply(variables, images, train=True, mutable=["batch_stats"])
+    outputs, updated = apply_in_training(model)(variables, images)
     chex.assert_trees_all_equal_dtypes(updated["batch_stats"], variables["batch_stats"])
     assert outputs.logits.dtype == jnp.float32
     assert outputs.features["fused"].dtype == jnp.bfloat16
-    np.testing.assert_allclose(outputs.logits, wide.logits, atol=0.2)
+    close(outputs.logits, wide.logits, 0.2)
     assert not np.array_equal(outputs.logits, wide.logits)
 
 
 def test_other_grids_and_sizes():
     model = models.create("cfnet", 3, width=0.0625, grid=4)
-    images = jnp.zeros((2, 64, 32, 3))
-    outputs, variables = model.init_with_output(jax.random.key(0), images)
+    outputs, variables = jax.eval_shape(
+        model.init_with_output, jax.random.key(0), jnp.zeros((2, 64, 32, 3))
+    )
     assert outputs.logits.shape == (2, 3)
     assert variables["params"]["local"]["conv1a"]["kernel"].shape[2] == 4 * 4 * 3
 
 
 def test_a_size_that_the_grid_does_not_divide(small):
-    model, variables, _ = small
+    model, variables, *_ = small
     with pytest.raises(ConfigError, match=r"grid of 7 x 7; 64 x 56 images"):
         model.apply(variables, jnp.zeros((1, 64, 56, 3)))
 
