@@ -14,7 +14,7 @@ ImageOf = Callable[[int], np.ndarray]
 """Row of the data set's table -> uint8 (H, W, 3), RGB."""
 
 SHOWN = 12
-_SIDE = 112
+_SIDE = 160
 
 
 def _softmax(logits: np.ndarray) -> np.ndarray:
@@ -23,7 +23,7 @@ def _softmax(logits: np.ndarray) -> np.ndarray:
 
 
 def thumbnail(image: np.ndarray) -> str:
-    """A JPEG data URI of an RGB image, its longer side at most 112 pixels."""
+    """A JPEG data URI of an RGB image, its longer side at most 160 pixels."""
     scale = min(1.0, _SIDE / max(image.shape[:2]))
     size = [max(1, round(side * scale)) for side in image.shape[1::-1]]
     small = cv2.resize(np.asarray(image), size, interpolation=cv2.INTER_AREA)

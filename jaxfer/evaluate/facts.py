@@ -84,6 +84,12 @@ def limits(
             "No images were held out for validation, so the last epoch is quoted; it "
             "was not chosen by any result."
         )
+    if (folder.info.get("protocol") or {}).get("carry_weights_across_folds"):
+        notes.append(
+            "Weights were carried from fold to fold, as in the authors' released code: "
+            "later folds started from weights trained on their own test images. The "
+            "result is no estimate of accuracy on new images."
+        )
     shared = [row["shared"] for row in split_table]
     if shared and any(count is None for count in shared):
         notes.append(

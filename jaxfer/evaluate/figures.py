@@ -79,6 +79,7 @@ def _inline(figure: Figure, name: str, description: str) -> str:
         lambda m: f"font-size: {m[2]}px" + (f"; font-weight: {m[1]}" if m[1] else ""),
         svg,
     )
+    svg = re.sub(r"font-family: [^;\"]+;? ?", "", svg)
     for colour, variable in _VARIABLES.items():
         svg = svg.replace(colour, f"var({variable})")
     view_box = re.search(r'viewBox="[^"]*"', svg)
@@ -133,6 +134,7 @@ def learning_curve(folder: RunFolder, stage: str, metric: str) -> str | None:
                 )
             below.set_yscale("log")
             below.set_ylabel("rate scale")
+            below.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
             below.minorticks_off()
             below.set_xlabel("epoch")
         else:
@@ -229,15 +231,16 @@ def reliability(calibration: Mapping[str, Any]) -> str:
             2, 1, sharex=True, gridspec_kw={"height_ratios": [3.4, 1]}
         )
         axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=(0, (4, 3)))
-        axes.bar(middle, accuracy, width, color=TEST, alpha=0.75, label="accuracy")
+        axes.bar(middle, accuracy, width, color=TEST, alpha=0.6, label="accuracy")
         axes.bar(
             middle,
             confidence - accuracy,
             width,
             bottom=accuracy,
-            color=VALIDATION,
-            alpha=0.55,
-            label="gap to confidence",
+            facecolor="none",
+            edgecolor=VALIDATION,
+            linewidth=1.3,
+            label="gap to mean confidence",
         )
         axes.set_ylim(0, 1)
         axes.set_xlim(0, 1)

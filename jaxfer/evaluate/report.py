@@ -19,17 +19,14 @@ SELECTION_NAMES = {
     "mean_of_last_5": "Mean of the last 5 epochs",
     BEST_ON_TEST: "Best on test (optimistic)",
 }
-METRIC_NAMES = {
-    "accuracy": "Accuracy",
-    "balanced_accuracy": "Balanced accuracy",
-    "macro_f1": "Macro-F1",
-    "ece": "ECE",
-    "loss": "Cross-entropy",
-}
 WHERE_NAMES = {
     "test": "test images alone",
-    "train_and_test": "training and test images",
+    "train_and_test": "training and test alike",
 }
+
+
+_OPTIONAL = ("data", "environment", "seconds", "peak_memory_bytes", "parameters")
+"""Entries of run.json that a page can do without."""
 
 
 def _percent(share: float | None, digits: int = 1) -> str:
@@ -84,51 +81,44 @@ def _alpha_figure(folder: RunFolder, selection: str) -> Markup:
     return Markup(figures.fusion_weights(by_class))
 
 
-def robustness_name(entry: dict[str, Any]) -> str:
+def robustness_name(corruption: dict[str, Any]) -> str:
     """A corruption and its parameter in words."""
-    corruption = entry["corruption"]
     if corruption["name"] == "gaussian_blur":
-        return (
-            f"Gaussian blur, {corruption['kernel_size']} × {corruption['kernel_size']}"
-        )
-    return f"Gaussian noise, variance {corruption['variance']:g}"
+        return "Blur, {0} × {0}".format(corruption["kernel_size"])
+    return f"Noise, variance {corruption['variance']:g}"
 
 
 def _robustness(results: dict[str, Any], selection: str) -> dict[str, Any] | None:
-    """Rows and, where there is more than one kernel size, the curve."""
+    """A row for each corruption and, of several kernel sizes, the curve."""
     entries = sorted(
-        (e for e in results.get("robustness", {}).values()),
+        results.get("robustness", {}).values(),
         key=lambda e: (
-            e["where"],
             e["corruption"]["name"],
             e["corruption"].get("kernel_size", 0),
             e["corruption"].get("variance", 0.0),
+            e["where"],
         ),
     )
     if not entries:
         return None
     series: dict[str, list[tuple[int, dict[str, Any]]]] = {}
+    rows: dict[str, dict[str, Any]] = {}
     for entry in entries:
-        corruption = entry["corruption"]
-        if corruption["name"] == "gaussian_blur" and entry["selection"] == selection:
-            points = series.setdefault(f"blur of {WHERE_NAMES[entry['where']]}", [])
+        corruption, where = entry["corruption"], entry["where"]
+        name = robustness_name(corruption)
+        if entry["selection"] != selection:
+            name += f" ({SELECTION_NAMES[entry['selection']].lower()})"
+        elif corruption["name"] == "gaussian_blur":
+            points = series.setdefault(f"blur of {WHERE_NAMES[where]}", [])
             points.append((corruption["kernel_size"], entry["accuracy"]))
-    clean = results["selections"][selection]["accuracy"]["mean"]
+        clean = results["selections"][entry["selection"]]["accuracy"]["mean"]
+        change = entry["accuracy"]["mean"] - clean
+        rows.setdefault(name, {})[where] = {**entry, "change": change}
     curve = None
     if any(len(points) > 1 for points in series.values()):
+        clean = results["selections"][selection]["accuracy"]["mean"]
         curve = Markup(figures.robustness(series, clean))
-    rows = [
-        {
-            "name": robustness_name(entry),
-            "where": WHERE_NAMES[entry["where"]],
-            "selection": SELECTION_NAMES[entry["selection"]],
-            "metrics": entry,
-            "drop": results["selections"][entry["selection"]]["accuracy"]["mean"]
-            - entry["accuracy"]["mean"],
-        }
-        for entry in entries
-    ]
-    return {"rows": rows, "curve": curve}
+    return {"rows": rows, "curve": curve, "where": WHERE_NAMES}
 
 
 def _context(
@@ -148,15 +138,13 @@ def _context(
     alpha = (results.get("fusion_weights") or {}).get(selection)
     return {
         "results": results,
-        "info": folder.info,
+        "info": dict.fromkeys(_OPTIONAL) | folder.info,
         "selection": selection,
         "headline": results["selections"][selection],
         "selection_names": SELECTION_NAMES,
-        "metric_names": METRIC_NAMES,
         "meanings": MEANINGS,
         "best_on_test": BEST_ON_TEST,
         "protocol": facts.protocol(folder),
-        "folds": sorted({run.fold for run in folder.runs}),
         "seeds": sorted({run.seed for run in folder.runs}),
         "ablation": ablation,
         "is_ablation": "ablation" in results,

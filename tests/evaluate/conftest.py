@@ -51,6 +51,9 @@ def write_run(
     labels = np.sort(rng.choice(len(CLASSES), examples, p=share)).astype(np.int32)
     order = rng.permutation(examples)
     parts = np.array_split(order, max(folds, 2))  # one fold: a given test half
+    subjects = np.empty(examples, int)  # of three images each, within one part
+    for i, part in enumerate(parts):
+        subjects[part] = 100 * i + np.arange(len(part)) // 3
     runs, history = [], []
     for seed in range(seeds):
         for fold in range(folds):
@@ -110,8 +113,8 @@ def write_run(
             roles = {"train": rest[:cut], "validation": rest[cut:], "test": parts[fold]}
             for role, rows in roles.items():
                 for row in rows:
-                    file_name = f"S{row // 3:03}/{row:05}.png"
-                    subject = f"S{row // 3:03}"
+                    subject = f"S{subjects[row]:03}"
+                    file_name = f"{subject}/{row:05}.png"
                     label = CLASSES[labels[row]]
                     writer.writerow(
                         [fold, role, file_name, f"{row:064x}", label, subject]
@@ -167,6 +170,12 @@ def write_run(
     (path / "run.json").write_text(json.dumps(info))
     (path / "config.json").write_text(json.dumps(config))
     return path
+
+
+@pytest.fixture(scope="session")
+def run_writer():
+    """`write_run`, for fixtures that outlive a test."""
+    return write_run
 
 
 @pytest.fixture

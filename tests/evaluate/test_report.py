@@ -1,0 +1,204 @@
+"""The report page: complete, self-contained, well-formed, and true."""
+
+import json
+import re
+from html.parser import HTMLParser
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+
+from jaxfer.errors import DataError
+from jaxfer.evaluate.examples import choose
+from jaxfer.evaluate.facts import limits, splits
+from jaxfer.evaluate.report import write_report
+from jaxfer.evaluate.run_folder import load
+from jaxfer.evaluate.summary import summarize
+
+VOID = {"meta", "link", "img", "br"}
+
+
+class Page(HTMLParser):
+    """Checks nesting, and collects ids, links and text."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.ids, self.links, self.text = [], [], [], []
+        self.feed(text)
+        assert not self.open
+
+    def handle_starttag(self, tag, attributes):
+        attributes = dict(attributes)
+        self.ids += [attributes["id"]] if "id" in attributes else []
+        for name in ("src", "href", "xlink:href", "srcset", "action", "data"):
+            if name in attributes:
+                self.links.append(attributes[name])
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.handle_starttag(tag, attributes)
+        if tag not in VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+
+def picture(row):
+    rng = np.random.default_rng(row)
+    return rng.integers(0, 256, (64, 48, 3)).astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def report(run_writer, tmp_path_factory):
+    path = tmp_path_factory.mktemp("report") / "run"
+    run_writer(path, folds=3, examples=120)
+    return path, write_report(path, picture).read_text()
+
+
+def test_is_complete_and_self_contained(report):
+    path, text = report
+    page = Page(text)
+    sections = "results ablation classes calibration curves fusion examples data"
+    assert {*sections.split(), "environment", "limits"} <= set(page.ids)
+    assert "robustness" not in page.ids
+    assert all(link.startswith(("#", "data:")) for link in page.links)
+    assert {link[1:] for link in page.links if link[0] == "#"} <= set(page.ids)
+    assert len(page.ids) == len(set(page.ids))
+    assert "@import" not in text and "<script" not in text
+    assert re.findall(r"url\((?!#)", text) == []
+    addresses = set(re.findall(r"https?://[^\s\"'<]+", text))
+    assert all(a.startswith("http://www.w3.org/") for a in addresses)  # namespaces
+    assert len(list((path / "report").iterdir())) == 2  # nothing half-written
+
+
+def test_figures_are_well_formed_and_follow_the_theme(report):
+    figures = re.findall(r"<svg.*?</svg>", report[1], re.DOTALL)
+    assert len(figures) == 7  # ablation, reliability, alpha, two stages of two
+    for figure in figures:
+        root = ElementTree.fromstring(figure)
+        assert root.attrib["role"] == "img" and root.attrib["aria-label"]
+        assert "var(--ink)" in figure
+        assert not re.search(r"#0[1-7]0[1-7]0[1-7]", figure)
+        assert "DejaVu" not in figure
+
+
+def test_shows_the_results_file(report):
+    path, text = report
+    results = json.loads((path / "report" / "results.json").read_text())
+    assert results == json.loads(json.dumps(summarize(path)))
+    words = " ".join(" ".join(Page(text).text).split())
+    accuracy = results["selections"]["best_by_validation"]["accuracy"]
+    assert f"{100 * accuracy['mean']:.1f} % ± {100 * accuracy['std']:.1f}" in words
+    assert results["command"] in words
+    assert "Best on test (optimistic)" in words
+    last = results["selections"]["last"]["loss"]
+    assert f"{last['mean']:.3f} ± {last['std']:.3f}" in words
+    assert "1 pair found" in words
+
+
+def test_plain_runs_leave_sections_out(make_run):
+    path = make_run(
+        folds=1, examples=60, cfnet=False, validation=False, stages={"train": 1}
+    )
+    (path / "split_manifest.csv").unlink()
+    page = Page(write_report(path).read_text())
+    assert not {"ablation", "fusion", "robustness"} & set(page.ids)
+    assert not any(link.startswith("data:image") for link in page.links)
+    words = " ".join(" ".join(page.text).split())
+    assert "of one run" in words and "Nothing" not in words
+    (path / "metrics.csv").unlink()
+    assert "curves" not in Page(write_report(path).read_text()).ids
+
+
+def test_a_sparse_run_record_is_enough(make_run):
+    path = make_run(folds=2, examples=60)
+    info = json.loads((path / "run.json").read_text())
+    needed = ("dataset", "class_names", "method", "stages", "runs")
+    (path / "run.json").write_text(json.dumps({name: info[name] for name in needed}))
+    assert "Not looked for." in write_report(path).read_text()
+
+
+def test_names_are_escaped(make_run):
+    path = make_run(folds=2, examples=60)
+    info = json.loads((path / "run.json").read_text())
+    info["class_names"][0] = "<i>&"
+    info["command"] = 'python --workdir "<x>"'
+    (path / "run.json").write_text(json.dumps(info))
+    text = write_report(path).read_text()
+    assert "<x>" not in text and "<i>&" not in text
+    for figure in re.findall(r"<svg.*?</svg>", text, re.DOTALL):
+        ElementTree.fromstring(figure)
+
+
+def test_same_folder_same_page(report):
+    path, text = report
+    assert write_report(path, picture).read_text() == text
+
+
+def test_robustness_has_a_row_and_a_curve(make_run):
+    path = make_run(folds=2, examples=60)
+    accuracy = {"mean": 0.5, "std": 0.1, "n": 2, "runs": [0.4, 0.6]}
+    entries = {
+        f"{where} {size}": {
+            "corruption": {"name": "gaussian_blur", "kernel_size": size},
+            "where": where,
+            "selection": "best_by_validation",
+            "accuracy": accuracy,
+        }
+        for where in ("test", "train_and_test")
+        for size in (3, 15)
+    }
+    (path / "report").mkdir()
+    (path / "report" / "robustness.json").write_text(json.dumps(entries))
+    text = write_report(path).read_text()
+    assert "robustness" in Page(text).ids and "Blur, 15 × 15" in text
+    assert "blur of test images alone" in text
+    results = json.loads((path / "report" / "results.json").read_text())
+    assert results["robustness"] == entries
+
+
+def test_examples_are_what_they_say(make_run):
+    path = make_run(folds=3, examples=120)
+    folder = load(path)
+    shown = []
+
+    def image_of(row):
+        shown.append(row)
+        return picture(row)
+
+    examples = choose(folder, "best_by_validation", image_of)
+    assert len(examples["right"]) == 12
+    assert all(e["true"] == e["predicted"] for e in examples["right"])
+    assert all(e["true"] != e["predicted"] for e in examples["wrong"])
+    assert len({e["true"] for e in examples["right"]}) >= 6  # classes take turns
+    sureness = [e["confidence"] for e in examples["wrong"]]
+    assert sureness == sorted(sureness, reverse=True)
+    assert shown == [e["row"] for kind in ("right", "wrong") for e in examples[kind]]
+    for example in examples["wrong"]:
+        table = np.load(path / f"fold_{example['fold']:02}/predictions_validation.npz")
+        label = table["label"][table["index"] == example["row"]][0]
+        assert folder.class_names[label] == example["true"]
+
+
+def test_splits_count_images_and_shared_subjects(make_run):
+    path = make_run(folds=2, examples=60)
+    first = splits(load(path))[0]
+    assert (first["train"], first["validation"], first["test"]) == (24, 6, 30)
+    assert first["shared"] == 0
+    manifest = (path / "split_manifest.csv").read_text()
+    (path / "split_manifest.csv").write_text(manifest.replace("S100", "S000"))
+    assert splits(load(path))[0]["shared"] == 1
+    notes = limits(load(path), summarize(path), splits(load(path)))
+    assert any("Up to 1 subject" in note for note in notes)
+
+
+def test_unfinished_runs_are_refused(make_run):
+    path = make_run(folds=2, examples=60)
+    (path / "run.json").unlink()
+    with pytest.raises(DataError, match="not finished"):
+        write_report(path)
