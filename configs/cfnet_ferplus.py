@@ -1,7 +1,7 @@
 """CFNet on FER+: 8 classes, majority vote, the official three parts.
 
-    jaxfer prepare ferplus --source ferplus.zip
-    python -m jaxfer.launch --config cfnet_ferplus.py
+jaxfer prepare ferplus --source ferplus.zip
+python -m jaxfer.launch --config cfnet_ferplus.py
 """
 
 from jaxfer.methods import cfnet

@@ -202,7 +202,9 @@ def validate(config: ml_collections.ConfigDict) -> None:
     if values["protocol.validation"] >= 1:
         wrong.append("protocol.validation is a share of the training part, below 1")
     if values["protocol.kind"] != "given" and values["protocol.folds"] < 2:
-        wrong.append(f"protocol.folds is {values['protocol.folds']}; it takes 2 or more")
+        wrong.append(
+            f"protocol.folds is {values['protocol.folds']}; it takes 2 or more"
+        )
     if wrong:
         raise ConfigError("the config is not valid:\n  " + "\n  ".join(wrong))
 

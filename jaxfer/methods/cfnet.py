@@ -217,9 +217,9 @@ def create(
             batch_size=config.fusion.batch_size,
             train_step=fusion_step,
             predict=predict_fusion,
-            features=lambda variables, images: predict_joint(
-                variables, images
-            ).features,
+            features=lambda variables, images: (
+                predict_joint(variables, images).features
+            ),
             trains="the fusion network, on the frozen network's features",
             selection=selection(config.fusion.optim),
             plateau=create_plateau(config.fusion.optim),

@@ -21,9 +21,7 @@ def create_schedule(
                 rate, max(1, epochs * steps - warmup), alpha=optim.floor
             )
         case "exponential":
-            schedule = optax.exponential_decay(
-                rate, steps, optim.decay, staircase=True
-            )
+            schedule = optax.exponential_decay(rate, steps, optim.decay, staircase=True)
         case "step":
             schedule = optax.piecewise_constant_schedule(
                 rate, {int(m) * steps: float(optim.decay) for m in optim.milestones}

@@ -64,6 +64,16 @@ class Feed(Protocol):
         """The stage's features of all N examples, leading axes R, N."""
 
 
+def table_arrays(dataset: Dataset) -> dict[str, np.ndarray]:
+    """Labels (N,), target distributions (N, K) and row numbers (N,)."""
+    table, classes = dataset.table, len(dataset.class_names)
+    target = table.target
+    if target is None:
+        target = np.eye(classes, dtype=np.float32)[table.label]
+    rows = np.arange(len(table.label), dtype=np.int32)
+    return {"label": table.label, "target": target, "index": rows}
+
+
 class Resident:
     """All examples on the device, read there by row number."""
 
@@ -104,7 +114,7 @@ class Resident:
     ) -> tuple[State, Any]:
         """See `Feed`."""
         steps, placed = order.shape[1], self._put(order)
-        previous, began = None, time.perf_counter()
+        previous, done, began = None, 0, time.perf_counter()
         while start < steps:
             stop = min(start + self._chunk, steps)
             states, sums, token = self._train(
@@ -135,9 +145,7 @@ class Resident:
         """See `Feed`."""
         placed = sharding.batches(self.mesh)
         parts = [
-            program.outputs(
-                variables, self.data, sharding.put(order[:, step], placed)
-            )
+            program.outputs(variables, self.data, sharding.put(order[:, step], placed))
             for step in range(order.shape[1])
         ]
         return _concatenate(parts)
@@ -154,7 +162,13 @@ class Streamed:
     """Examples read, decoded and sent batch by batch; one run at a time."""
 
     def __init__(
-        self, dataset: Dataset, mesh: Mesh, *, size: int, workers: int, change: Any
+        self,
+        dataset: Dataset,
+        mesh: Mesh,
+        *,
+        size: int,
+        workers: int,
+        change: Callable[[Array, Array], Array] | None,
     ) -> None:
         """Stream `dataset` at `size` pixels; `change(images, rows)` is applied."""
         self.dataset = dataset
@@ -179,7 +193,9 @@ class Streamed:
         ):
             local = {name: np.asarray(a)[None] for name, a in batch.items()}
             placed = sharding.put_local(local, sharding.batches(self.mesh))
-            ahead.append(self.change(placed))
+            if self.change is not None:
+                placed["image"] = self.change(placed["image"], placed["index"])
+            ahead.append(placed)
             if len(ahead) > 1:  # one batch travels while another is computed
                 yield ahead.pop(0)
         yield from ahead
@@ -222,7 +238,6 @@ class Streamed:
         """See `Feed`."""
         valid, previous = np.ones(order.shape[0], bool), None
         for batch in self._batches(order, start):
-            batch.pop("where", None)
             states, sums, token = self._train(states, sums, batch, keys, valid)
             if previous is not None:
                 previous.block_until_ready()
@@ -265,8 +280,7 @@ def _masked(batch: Batch) -> Batch:
 def _concatenate(parts: list[dict[str, Array]]) -> dict[str, np.ndarray]:
     host = jax.device_get(parts)
     return {
-        name: np.concatenate([part[name] for part in host], axis=1)
-        for name in host[0]
+        name: np.concatenate([part[name] for part in host], axis=1) for name in host[0]
     }
 
 

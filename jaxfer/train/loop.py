@@ -19,7 +19,7 @@ from jaxfer.methods.base import Batch, Method, Stage, State, Variables
 from jaxfer.train import program as programs
 from jaxfer.train import selection, sharding
 from jaxfer.train.checkpoints import Checkpoints, Position
-from jaxfer.train.feed import Feed, Resident
+from jaxfer.train.feed import Feed, Resident, table_arrays
 from jaxfer.train.log import MetricsLog
 from jaxfer.train.orders import Run, run_keys, sequential_order, train_order
 
@@ -147,9 +147,7 @@ def _train_stage(group: Group, progress: Progress, index: int) -> None:
     order = train_order(stage, index, progress.position.epoch, group.runs, labels)
     steps = order.shape[1]
     ragged = bool((order[:, :, 0] < 0).any())
-    program = programs.build(
-        stage, group.mesh, ragged=ragged, select=group.validated
-    )
+    program = programs.build(stage, group.mesh, ragged=ragged, select=group.validated)
     batch = feed.example(order)
     zero_sums = programs.zero_sums(stage, progress.states, batch)
     sums = sharding.put(
@@ -222,17 +220,12 @@ def _stage_feed(group: Group, stage: Stage, states: State) -> Feed:
     began = time.perf_counter()
     program = programs.build(stage, group.mesh)
     features = group.feed.features(program, states.variables, stage.batch_size)
-    table = group.dataset.table
-    shared = {
-        "label": table.label,
-        "target": table.target,
-        "index": np.arange(len(table.label), dtype=np.int32),
-    }
+    shared = table_arrays(group.dataset)
     data = sharding.put(shared, sharding.replicated(group.mesh))
     data["features"] = jax.device_put(features, _by_run(group))
     jax.block_until_ready(data)
     group.say(
-        f"{stage.name}: features of {len(table.label)} images, computed once, in"
+        f"{stage.name}: features of {len(shared['label'])} images, computed once, in"
         f" {time.perf_counter() - began:.1f} s"
     )
     return Resident(data, group.mesh)
@@ -363,7 +356,7 @@ def _restore(group: Group, progress: Progress) -> Progress:
                     " working folder (--workdir)."
                 )
             zero = np.zeros(len(group.runs), np.float32)
-            progress.sums = {name: (zero, zero) for name in meta["sums"]}
+            progress.sums = dict.fromkeys(meta["sums"], (zero, zero))
             tree = group.checkpoints.restore(number, _tree(progress))
         except (ValueError, KeyError, OSError, TypeError) as error:
             place = group.checkpoints.set_aside(number)

@@ -73,7 +73,9 @@ def scalars_of(outputs: Outputs) -> dict[str, Array]:
     return {name: a for name, a in outputs.features.items() if a.ndim == 1}
 
 
-def build(stage: Stage, mesh: Mesh, *, ragged: bool = False, select: bool = True) -> Program:
+def build(
+    stage: Stage, mesh: Mesh, *, ragged: bool = False, select: bool = True
+) -> Program:
     """Program of a stage on a mesh.
 
     Args:
@@ -155,9 +157,7 @@ def build(stage: Stage, mesh: Mesh, *, ragged: bool = False, select: bool = True
         def one(variables: Any, batch: Batch) -> dict[str, Array]:
             outputs = stage.predict(variables, inputs_of(batch))
             named = {f"logits/{k}": v for k, v in heads_of(outputs).items()}
-            return named | {
-                f"features/{k}": v for k, v in scalars_of(outputs).items()
-            }
+            return named | {f"features/{k}": v for k, v in scalars_of(outputs).items()}
 
         return jax.vmap(one)(variables, batch)
 
@@ -200,9 +200,7 @@ def build(stage: Stage, mesh: Mesh, *, ragged: bool = False, select: bool = True
         outputs=jax.jit(outputs, out_shardings=by_run),
         outputs_batch=jax.jit(outputs_batch, out_shardings=by_run),
         features=features
-        and jax.jit(
-            jax.vmap(features, in_axes=(0, None)), out_shardings=by_run
-        ),
+        and jax.jit(jax.vmap(features, in_axes=(0, None)), out_shardings=by_run),
         end_epoch=jax.jit(
             end_epoch, donate_argnums=(0, 1), out_shardings=(by_run, by_run)
         ),

@@ -1,0 +1,168 @@
+"""From a finished run to answers: `jaxfer.load(RUN).predict(images)`."""
+
+import argparse
+import csv
+import dataclasses
+import functools
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxfer.errors import DataError
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
+
+
+@dataclasses.dataclass(frozen=True)
+class Prediction:
+    """The answer for a batch of B images.
+
+    Attributes:
+      class_names: K names, in the order of the columns.
+      probabilities: float32 (B, K).
+    """
+
+    class_names: tuple[str, ...]
+    probabilities: np.ndarray
+
+    @property
+    def labels(self) -> list[str]:
+        """The most probable class of each image."""
+        return [self.class_names[k] for k in self.probabilities.argmax(axis=-1)]
+
+
+class Recognizer:
+    """A trained method, ready to be asked."""
+
+    def __init__(
+        self,
+        method: Any,
+        variables: Any,
+        class_names: tuple[str, ...],
+        image_size: int,
+    ) -> None:
+        """Hold a `jaxfer.methods.Method` and the variables of one run."""
+        import jax
+
+        self.class_names = class_names
+        self.image_size = image_size
+        self.variables = variables
+        self._predict = functools.partial(jax.jit(method.predict), variables)
+
+    def predict(self, images: Any, *, batch_size: int = 32) -> Prediction:
+        """Probabilities of the classes.
+
+        Args:
+          images: (B, H, W, 3) or (H, W, 3), RGB; uint8, or floats in [0, 1].
+          batch_size: images at a time; a last part is padded to it.
+
+        Raises:
+          DataError: another shape or dtype, or floats out of range.
+        """
+        import jax
+
+        batch = self._prepare(np.asarray(images))
+        parts = []
+        for first in range(0, len(batch), batch_size):
+            part = batch[first : first + batch_size]
+            size = batch_size if len(batch) > batch_size else len(batch)
+            padded = np.pad(part, ((0, size - len(part)), (0, 0), (0, 0), (0, 0)))
+            logits = self._predict(padded).logits
+            parts.append(np.asarray(jax.nn.softmax(logits))[: len(part)])
+        return Prediction(self.class_names, np.concatenate(parts).astype(np.float32))
+
+    def _prepare(self, images: np.ndarray) -> np.ndarray:
+        import cv2
+
+        if images.ndim == 3:
+            images = images[None]
+        if images.ndim != 4 or images.shape[-1] != 3 or 0 in images.shape:
+            raise DataError(
+                f"expected images (B, H, W, 3) or (H, W, 3), found {images.shape}"
+            )
+        if images.dtype != np.uint8:
+            low, high = float(images.min()), float(images.max())
+            if images.dtype.kind != "f" or not 0 <= low <= high <= 1:
+                raise DataError(
+                    "expected uint8 images, or floats in [0, 1]; found"
+                    f" {images.dtype} in [{low:g}, {high:g}]"
+                )
+            images = np.round(images * 255).astype(np.uint8)
+        size = self.image_size
+        if images.shape[1:3] == (size, size):
+            return images
+        how = cv2.INTER_AREA if min(images.shape[1:3]) > size else cv2.INTER_LINEAR
+        return np.stack(
+            [cv2.resize(image, (size, size), interpolation=how) for image in images]
+        )
+
+
+def load(path: str | Path, *, selection: str | None = None, run: int = 0) -> Recognizer:
+    """A recognizer from a working folder that training finished.
+
+    Args:
+      path: the working folder.
+      selection: "validation" or "last"; by default the first that exists.
+      run: which of its folds and seeds.
+
+    Raises:
+      CheckpointError: not a finished working folder, or no such run.
+    """
+    from jaxfer import train
+
+    if selection is None:
+        chosen = any(Path(path).glob("**/model_validation"))
+        selection = "validation" if chosen else "last"
+    trained = train.load_run(path, selection=selection, run=run)
+    return Recognizer(
+        trained.method,
+        trained.variables,
+        trained.class_names,
+        trained.config.data.image_size,
+    )
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of `jaxfer predict`."""
+    parser.add_argument("run", type=Path, help="a finished working folder")
+    parser.add_argument("images", type=Path, nargs="+", help="files or folders")
+    parser.add_argument("--selection", choices=("validation", "last"))
+    parser.add_argument("--fold", type=int, default=0, help="which run of the folder")
+
+
+def main(args: argparse.Namespace) -> int:
+    """Print a CSV of file, label and probabilities; skipped files on stderr."""
+    import cv2
+
+    files = [f for path in args.images for f in _files(path)]
+    if not files:
+        raise DataError(
+            f"no images under {', '.join(map(str, args.images))}: expected files"
+            f" ending in {', '.join(SUFFIXES)}"
+        )
+    recognizer = load(args.run, selection=args.selection, run=args.fold)
+    writer = csv.writer(sys.stdout)
+    writer.writerow(["file", "label", *recognizer.class_names])
+    skipped = 0
+    for file in files:
+        image = cv2.imread(str(file), cv2.IMREAD_COLOR)
+        if image is None:
+            print(f"skipped {file}: not an image that can be read", file=sys.stderr)
+            skipped += 1
+            continue
+        answer = recognizer.predict(cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
+        row = [f"{p:.4f}" for p in answer.probabilities[0]]
+        writer.writerow([file, answer.labels[0], *row])
+    if skipped:
+        print(f"skipped {skipped} of {len(files)} files", file=sys.stderr)
+    return 1 if skipped == len(files) else 0
+
+
+def _files(path: Path) -> list[Path]:
+    if path.is_dir():
+        return sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES)
+    if not path.exists():
+        raise DataError(f"{path} does not exist")
+    return [path]

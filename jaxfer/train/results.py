@@ -1,0 +1,255 @@
+"""What training leaves in a working folder, and reading it back."""
+
+import datetime
+import json
+import operator
+import os
+import platform
+from importlib import metadata
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import ml_collections
+import numpy as np
+
+import jaxfer
+from jaxfer import data, methods
+from jaxfer.data.manifest import near_duplicates, write_manifest
+from jaxfer.data.splits import Fold
+from jaxfer.errors import CheckpointError
+from jaxfer.methods.base import Method, Variables
+from jaxfer.train import memory
+from jaxfer.train import program as programs
+from jaxfer.train.checkpoints import load_variables, save_variables
+from jaxfer.train.log import write_json
+from jaxfer.train.loop import Group, Progress
+from jaxfer.train.orders import Run, sequential_order
+
+FINISHED = "finished.json"
+"""Written last into a run's folder; a run with it is not trained again."""
+
+
+class Trained(NamedTuple):
+    """A method with the variables of one finished run.
+
+    Attributes:
+      config: of its experiment.
+      class_names: K names, in the order of the logits.
+      method: see `jaxfer.methods.base`.
+      variables: of one run and selection.
+    """
+
+    config: ml_collections.ConfigDict
+    class_names: tuple[str, ...]
+    method: Method
+    variables: Variables
+
+
+def finish(group: Group, progress: Progress) -> None:
+    """Write predictions and variables of every run, then mark it finished.
+
+    For each selection (`last`, and `validation` where there is validation
+    data): `predictions_<selection>.npz` of the test part and the variables
+    under `model_<selection>/`.
+    """
+    first = group.method.stages[0]
+    whole = first._replace(predict=group.method.predict, features=None)
+    program = programs.build(whole, group.mesh)
+    order = sequential_order([r.rows.test for r in group.runs], first.batch_size)
+    selected = {"last": progress.states.variables}
+    if group.validated:
+        selected["validation"] = progress.tracker.best_variables
+    for selection, variables in selected.items():
+        outputs = group.feed.outputs(program, variables, order)
+        host = jax.device_get(variables)
+        for r, run in enumerate(group.runs):
+            test = run.rows.test
+            run.folder.mkdir(parents=True, exist_ok=True)
+            np.savez_compressed(
+                run.folder / f"predictions_{selection}.npz",
+                index=test,
+                label=group.dataset.table.label[test],
+                **{name: a[r, : len(test)] for name, a in outputs.items()},
+            )
+            mine = jax.tree.map(operator.itemgetter(r), host)
+            save_variables(run.folder / f"model_{selection}", mine)
+    share = {k: v / len(group.runs) for k, v in progress.seconds.items()}
+    best = np.asarray(progress.tracker.best_epoch)
+    for r, run in enumerate(group.runs):
+        facts = {"seed": run.seed, "fold": run.fold, "seconds": share}
+        if group.validated:
+            facts["best_epoch"] = int(best[r])
+        write_json(run.folder / FINISHED, facts)
+
+
+def is_finished(run: Run) -> bool:
+    """Whether a run's results are all there."""
+    return (run.folder / FINISHED).exists()
+
+
+def data_facts(
+    workdir: Path,
+    dataset: data.Dataset,
+    folds: list[Fold],
+    images: np.ndarray | None,
+) -> dict[str, Any]:
+    """Write the split manifest; count examples and find near-duplicates.
+
+    The near-duplicates are pairs of images that stand on both sides of a
+    train/test boundary. What was found before is read, not searched again.
+    """
+    path, table = workdir / "data.json", dataset.table
+    if path.exists():
+        return json.loads(path.read_text())
+    write_manifest(workdir / "split_manifest.csv", table, folds, dataset.class_names)
+    if images is None:
+        images = data.read_images(dataset, np.arange(len(table)), 32)
+    facts = {
+        "examples": len(table),
+        "counts": {
+            split: {
+                name: int(((table.split == split) & (table.label == k)).sum())
+                for k, name in enumerate(dataset.class_names)
+            }
+            for split in np.unique(table.split).tolist()
+        },
+        "near_duplicates": [
+            {
+                "fold": number,
+                "train_file": str(table.file[a]),
+                "test_file": str(table.file[b]),
+                "distance": int(distance),
+            }
+            for number, fold in enumerate(folds)
+            for a, b, distance in near_duplicates(images, fold)
+        ],
+        "dropped": dict(dataset.dropped),
+        "skipped": len(dataset.skips),
+    }
+    write_json(path, facts)
+    return facts
+
+
+def write_run(
+    config: ml_collections.ConfigDict,
+    workdir: Path,
+    dataset: data.Dataset,
+    method: Method,
+    runs: list[Run],
+    facts: dict[str, Any],
+    command: str,
+) -> None:
+    """Write run.json, all that a report says beside figures."""
+    seconds: dict[str, float] = {}
+    for run in runs:
+        finished = json.loads((run.folder / FINISHED).read_text())
+        for stage, value in finished["seconds"].items():
+            seconds[stage] = seconds.get(stage, 0.0) + value
+    params = jax.tree.leaves(_shapes(config, method)["params"])
+    write_json(
+        workdir / "run.json",
+        {
+            "dataset": dataset.name,
+            "class_names": list(dataset.class_names),
+            "method": method.name,
+            "stages": [stage.name for stage in method.stages],
+            "runs": [
+                {
+                    "seed": run.seed,
+                    "fold": run.fold,
+                    "dir": run.folder.relative_to(workdir).as_posix(),
+                }
+                for run in runs
+            ],
+            "protocol": config.protocol.to_dict(),
+            "environment": _environment(),
+            "command": command,
+            "seconds": seconds | {"total": sum(seconds.values())},
+            "finished": datetime.datetime.now(datetime.UTC).isoformat(
+                timespec="seconds"
+            ),
+            "peak_memory_bytes": memory.peak_bytes(),
+            "parameters": sum(int(np.prod(a.shape)) for a in params),
+            "data": facts,
+        },
+    )
+
+
+def _shapes(config: ml_collections.ConfigDict, method: Method) -> Variables:
+    size = config.data.image_size
+    images = jax.ShapeDtypeStruct((1, size, size, 3), np.uint8)
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    return jax.eval_shape(method.init, key, images).variables
+
+
+def _environment() -> dict[str, Any]:
+    versions = {}
+    for name in ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain"):
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            versions[name] = "absent"
+    devices = jax.devices()
+    return {
+        "jaxfer": jaxfer.__version__,
+        "python": platform.python_version(),
+        "system": platform.platform(),
+        "cpus": os.cpu_count(),
+        "devices": f"{len(devices)} x {devices[0].device_kind}",
+        "processes": jax.process_count(),
+        **versions,
+    }
+
+
+def read_config(workdir: Path) -> ml_collections.ConfigDict:
+    """The config of a working folder.
+
+    Raises:
+      CheckpointError: not a working folder, or its config.json is damaged.
+    """
+    path = workdir / "config.json"
+    if not path.is_file():
+        raise CheckpointError(
+            f"{workdir} is not a working folder: expected a config.json in it, as"
+            " `python -m jaxfer.launch` writes."
+        )
+    try:
+        values = json.loads(path.read_text())
+    except json.JSONDecodeError as error:
+        raise CheckpointError(f"{path} is not JSON: {error}") from error
+    values.pop("jaxfer_version", None)
+    return ml_collections.ConfigDict(values)
+
+
+def load_run(workdir: str | Path, *, selection: str = "last", run: int = 0) -> Trained:
+    """One finished run, without its data set.
+
+    Args:
+      workdir: a working folder that training finished.
+      selection: "last", or "validation" for the best epoch on validation data.
+      run: which of its folds and seeds, in the order of run.json.
+
+    Raises:
+      CheckpointError: not a working folder, unfinished, damaged, or without
+        that run or selection.
+    """
+    workdir = Path(workdir)
+    config = read_config(workdir)
+    path = workdir / "run.json"
+    if not path.exists():
+        raise CheckpointError(
+            f"{workdir} is not finished: {path.name} is missing. Run its command"
+            " again to continue."
+        )
+    facts = json.loads(path.read_text())
+    if not 0 <= run < len(facts["runs"]):
+        raise CheckpointError(
+            f"{workdir} has runs 0 to {len(facts['runs']) - 1}; asked for {run}"
+        )
+    method = methods.create(
+        config, num_classes=len(facts["class_names"]), steps_per_epoch=1
+    )
+    folder = workdir / facts["runs"][run]["dir"] / f"model_{selection}"
+    variables = load_variables(folder, _shapes(config, method))
+    return Trained(config, tuple(facts["class_names"]), method, variables)
