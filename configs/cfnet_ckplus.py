@@ -14,10 +14,12 @@ weights trained on their own test images; `--config.protocol.carry_weights_acros
 repeats that for comparison.
 """
 
+import ml_collections
+
 from jaxfer.methods import cfnet
 
 
-def get_config():
+def get_config() -> ml_collections.ConfigDict:
     config = cfnet.default_config()
     config.data.name = "ckplus"
     config.protocol.kind = "file_order"

@@ -4,10 +4,12 @@ jaxfer prepare ferplus --source ferplus.zip
 python -m jaxfer.launch --config cfnet_ferplus.py
 """
 
+import ml_collections
+
 from jaxfer.methods import cfnet
 
 
-def get_config():
+def get_config() -> ml_collections.ConfigDict:
     config = cfnet.default_config()
     config.epochs = 16
     config.batch_size = 64

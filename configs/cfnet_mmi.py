@@ -7,10 +7,12 @@ Paper: 84.62 %. Ours: not measured, since the data is licensed to its users.
 The released MMI code does not share the heads' layers.
 """
 
+import ml_collections
+
 from jaxfer.methods import cfnet
 
 
-def get_config():
+def get_config() -> ml_collections.ConfigDict:
     config = cfnet.default_config()
     config.method.heads = "separate"
     config.data.name = "mmi"

@@ -8,10 +8,12 @@ since the data is licensed to its users. As released: separate heads, and a rate
 that falls on the validation loss with patience 50.
 """
 
+import ml_collections
+
 from jaxfer.methods import cfnet
 
 
-def get_config():
+def get_config() -> ml_collections.ConfigDict:
     config = cfnet.default_config()
     config.method.heads = "separate"
     config.data.name = "rafdb"

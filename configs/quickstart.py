@@ -6,10 +6,12 @@ Both stages, five folds by subject of 28 drawn people, all folds at once. The
 figures say that the path works, and nothing about real faces.
 """
 
+import ml_collections
+
 from jaxfer.methods import cfnet
 
 
-def get_config():
+def get_config() -> ml_collections.ConfigDict:
     config = cfnet.default_config()
     config.epochs = 25
     config.batch_size = 32

@@ -2,7 +2,6 @@
 
 import csv
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ def write_atomically(path: Path, text: str) -> None:
     """Write a file so that a reader sees the old one or the new one, whole."""
     temporary = path.with_name(f".{path.name}.tmp")
     temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
+    temporary.replace(path)
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -67,7 +66,7 @@ class MetricsLog:
             writer = csv.DictWriter(file, self._fields)
             writer.writeheader()
             writer.writerows(self._rows)
-        os.replace(temporary, self._path)
+        temporary.replace(self._path)
 
     def _add_events(self, row: dict[str, Any]) -> None:
         from tensorboardX import SummaryWriter

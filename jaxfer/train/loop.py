@@ -24,6 +24,9 @@ from jaxfer.train.log import MetricsLog
 from jaxfer.train.orders import Run, run_keys, sequential_order, train_order
 
 
+_START = Position(0, 0, 0)
+
+
 class DoesNotFit(Exception):
     """The runs of this group need more memory together than there is."""
 
@@ -73,7 +76,7 @@ class Progress:
     states: State
     tracker: selection.Tracker
     keys: Array
-    position: Position = Position(0, 0, 0)
+    position: Position = _START
     sums: Any = None
     seconds: dict[str, float] = dataclasses.field(default_factory=dict)
 

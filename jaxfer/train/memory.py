@@ -2,32 +2,32 @@
 
 import resource
 import sys
-from pathlib import Path
 from typing import Any
 
 import jax
+import psutil
+
+
+def _device_stats() -> dict[str, int]:
+    device = jax.local_devices()[0]
+    if device.platform == "cpu":  # its memory is the host's
+        return {}
+    return device.memory_stats() or {}
 
 
 def available_bytes() -> int:
     """Free memory of one device; on CPU, of the host."""
-    device = jax.local_devices()[0]
-    stats = device.memory_stats() if device.platform != "cpu" else None
-    if stats and "bytes_limit" in stats:
-        return int(stats["bytes_limit"] - stats.get("bytes_in_use", 0))
-    meminfo = Path("/proc/meminfo")
-    if meminfo.exists():
-        for line in meminfo.read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
-    return 8 * 2**30  # nothing to read it from: assume a small machine
+    stats = _device_stats()
+    if "bytes_limit" in stats:
+        return stats["bytes_limit"] - stats.get("bytes_in_use", 0)
+    return psutil.virtual_memory().available
 
 
 def peak_bytes() -> int:
     """The most that this process has held: device memory, or the host's on CPU."""
-    device = jax.local_devices()[0]
-    stats = device.memory_stats() if device.platform != "cpu" else None
-    if stats and "peak_bytes_in_use" in stats:
-        return int(stats["peak_bytes_in_use"])
+    stats = _device_stats()
+    if "peak_bytes_in_use" in stats:
+        return stats["peak_bytes_in_use"]
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 

@@ -1,0 +1,22 @@
+#!/usr/bin/env bash
+# Make .venv with jaxfer and its test tools, once; prints where it is.
+# PYTHON names the interpreter, if python3 is not 3.11 or newer.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+
+stamp=$(cat pyproject.toml constraints.txt | cksum)
+if [ "$(cat .venv/.jaxfer-setup 2>/dev/null || true)" != "$stamp" ]; then
+  for python in ${PYTHON:-python3 python3.13 python3.12 python3.11}; do
+    "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && break
+    python=
+  done
+  if [ -z "$python" ]; then
+    echo "error: needs Python 3.11 or newer; name one with PYTHON=..." >&2
+    exit 2
+  fi
+  echo "setting up .venv with $("$python" --version); this takes a minute" >&2
+  [ -x .venv/bin/python ] || "$python" -m venv .venv
+  .venv/bin/python -m pip install --quiet --disable-pip-version-check \
+    --constraint constraints.txt --editable '.[test]' >&2
+  echo "$stamp" > .venv/.jaxfer-setup
+fi
