@@ -121,7 +121,7 @@ def classes_of(arrays: Arrays, layers: int, *, outputs: int) -> int:
     """Number of classes, by the bias of an output layer; 1 if all are missing."""
     for index in range(layers - outputs, layers):
         bias = arrays.get(f"{numbered('dense', index)}/bias")
-        if np.ndim(bias) == 1:
+        if bias is not None and bias.ndim == 1:
             return len(bias)
     return 1
 
