@@ -35,7 +35,7 @@ def thumbnail(image: np.ndarray) -> str:
 def _spread_over_classes(labels: np.ndarray, order: np.ndarray) -> np.ndarray:
     """`order`, rearranged so that classes take turns."""
     turn: dict[int, int] = {}
-    turns = []
+    turns: list[tuple[int, int]] = []
     for row in order:
         label = int(labels[row])
         turns.append((turn.get(label, 0), len(turns)))

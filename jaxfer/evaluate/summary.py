@@ -79,7 +79,7 @@ def over_runs(rows: Sequence[Mapping[str, float]]) -> dict[str, Any]:
     }
 
 
-def _judge(states: Sequence[Classification]) -> dict[str, Any]:
+def judge(states: Sequence[Classification]) -> dict[str, Any]:
     """Metrics over runs, and of all predictions pooled."""
     pooled = pool(states)
     return {
@@ -189,17 +189,17 @@ def _judge_predictions(folder: RunFolder, selection: str) -> dict[str, Any]:
     }
     pooled = pool(states["decision"])
     found = {
-        "selections": _judge(states["decision"]),
+        "selections": judge(states["decision"]),
         "per_class": _per_class(pooled, folder.class_names),
         "confusion": np.asarray(pooled.confusion).astype(int).tolist(),
         "calibration": _calibration(pooled),
     }
     if set(ABLATION.values()) <= set(heads):
         found["ablation"] = {
-            name: _judge(states[head]) for name, head in ABLATION.items()
+            name: judge(states[head]) for name, head in ABLATION.items()
         }
     elif len(heads) > 1:
-        found["heads"] = {head: _judge(states[head]) for head in heads}
+        found["heads"] = {head: judge(states[head]) for head in heads}
     fusion_weights = _fusion_weights(folder, tables)
     if fusion_weights:
         found["fusion_weights"] = fusion_weights
