@@ -12,7 +12,7 @@ import numpy as np
 from jaxfer.data import labels
 from jaxfer.data.builders.plan import Skip
 from jaxfer.data.prepare import data_folder, prepare
-from jaxfer.data.shards import RandomAccess, Shards, open_shards, read_rows
+from jaxfer.data.shards import RandomAccess, Shards, damaged, open_shards, read_rows
 from jaxfer.errors import ConfigError, DataError
 
 LABEL_MODES = ("majority", "soft")
@@ -112,10 +112,11 @@ def load(
         found = len(open_shards(folder, splits))
         if not found == len(columns["label"]) == facts["images"]:
             raise ValueError(f"{found} images, {len(columns['label'])} rows")
+        for file, size in facts["shards"].items():
+            if (folder / file).stat().st_size != size:
+                raise ValueError(f"{file} does not have {size:,} bytes")
     except Exception as error:
-        raise DataError(
-            f"{folder} is damaged ({error}). Prepare it again with --overwrite."
-        ) from error
+        raise damaged(folder, error) from error
     votes = columns.pop("votes")
     class_names = tuple(facts["class_names"])
     keep, target = np.ones(found, bool), None

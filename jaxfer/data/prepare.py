@@ -14,16 +14,16 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 import jaxfer
 from jaxfer.data.builders import BUILDERS, find
-from jaxfer.data.builders.plan import Plan, Skip
-from jaxfer.data.builders.source import open_source
-from jaxfer.data.report import PrepareReport, count
 from jaxfer.errors import ConfigError, DataError
+
+if TYPE_CHECKING:  # the command line imports this file for its help alone
+    from jaxfer.data.builders.plan import Plan, Skip
+    from jaxfer.data.records import Row
+    from jaxfer.data.report import PrepareReport
 
 _SPARE = 50_000_000
 """Bytes that should stay free on the disk."""
@@ -54,7 +54,7 @@ def prepare(
     workers: int | None = None,
     progress: bool = True,
     **options: Any,
-) -> PrepareReport:
+) -> "PrepareReport":
     """Prepares a data set once, so that `jaxfer.data.load` finds it.
 
     Images are stored as they are shipped, in ArrayRecord shards written by a
@@ -79,6 +79,9 @@ def prepare(
       DataError: a wrong source, data already there, a full disk.
       ConfigError: an option that the data set does not have.
     """
+    from jaxfer.data.builders.source import open_source
+    from jaxfer.data.report import PrepareReport, count
+
     started = time.perf_counter()
     builder_class = find(name)
     _check_options(name, builder_class, options)
@@ -113,6 +116,9 @@ def prepare(
             "layout": plan.layout,
             "options": options,
             "source": str(source) if source is not None else None,
+            "shards": {
+                f.name: f.stat().st_size for f in sorted(folder.glob("*.array_record*"))
+            },
             "jaxfer_version": jaxfer.__version__,
         }
         (folder / "prepared.json").write_text(json.dumps(facts, indent=2) + "\n")
@@ -230,7 +236,7 @@ def _disk_errors(target: Path) -> Iterator[None]:
         raise
 
 
-def _check_space(folder: Path, plan: Plan) -> None:
+def _check_space(folder: Path, plan: "Plan") -> None:
     free = shutil.disk_usage(folder).free
     # TFDS sorts a split through a file of its own before it writes the shards.
     needed = 2 * plan.bytes + _SPARE
@@ -242,8 +248,8 @@ def _check_space(folder: Path, plan: Plan) -> None:
 
 
 def _build(
-    builder_class: Any, plan: Plan, temporary: Path, workers: int, progress: bool
-) -> tuple[Path, list[Any], list[Skip]]:
+    builder_class: Any, plan: "Plan", temporary: Path, workers: int, progress: bool
+) -> tuple[Path, list["Row"], list["Skip"]]:
     import tensorflow_datasets as tfds
     from tqdm import tqdm
 
@@ -261,7 +267,9 @@ def _build(
     return Path(builder.data_path), builder.rows, builder.skips
 
 
-def _write_table(path: Path, rows: list[Any]) -> None:
+def _write_table(path: Path, rows: list["Row"]) -> None:
+    import numpy as np
+
     columns: dict[str, np.ndarray] = {
         name: np.asarray([getattr(row, name) for row in rows])
         for name in ("split", "subject", "sequence", "sha256")
@@ -272,7 +280,7 @@ def _write_table(path: Path, rows: list[Any]) -> None:
     np.savez_compressed(path, **columns)  # type: ignore[arg-type]
 
 
-def _write_skips(path: Path, skips: list[Skip]) -> None:
+def _write_skips(path: Path, skips: list["Skip"]) -> None:
     with path.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(("file", "reason"))

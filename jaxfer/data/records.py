@@ -17,7 +17,14 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 import tensorflow_datasets as tfds
 
-from jaxfer.data.builders.plan import SPLITS, Example, Plan, Skip, SkipError
+from jaxfer.data.builders.plan import (
+    SPLITS,
+    Example,
+    Plan,
+    Skip,
+    SkipError,
+    shard_split,
+)
 from jaxfer.data.decode import problem
 from jaxfer.errors import DataError
 
@@ -111,7 +118,11 @@ class FaceBuilder(
     ) -> dict[str, Iterator[tuple[int, dict[str, Any]]]]:
         del dl_manager  # nothing is downloaded
         present = {e.split for e in self.plan.examples}
-        return {s: self._generate_examples(s) for s in SPLITS if s in present}
+        return {
+            shard_split(split): self._generate_examples(split)
+            for split in SPLITS
+            if split in present
+        }
 
     def _generate_examples(self, split: str) -> Iterator[tuple[int, dict[str, Any]]]:
         examples = [e for e in self.plan.examples if e.split == split]

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from jaxfer.data.builders.plan import shard_split
 from jaxfer.data.decode import decode
 from jaxfer.errors import DataError
 
@@ -59,7 +60,11 @@ class Shards:
 
         places = self._rows[np.asarray(rows, np.int64)]
         images = []
-        for raw in self._source().__getitems__([int(place) for place in places]):
+        try:
+            raws = self._source().__getitems__(places.tolist())
+        except (RuntimeError, OSError, IndexError) as error:
+            raise damaged(self._folder, error) from error
+        for raw in raws:
             features = tf_example_pb2.Example.FromString(raw).features.feature
             images.append({"image": features["image"].bytes_list.value[0]})
         return images
@@ -73,13 +78,21 @@ class Shards:
         return self._opened
 
 
+def damaged(folder: Path, error: Exception) -> DataError:
+    """Returns the error for a prepared folder that cannot be read."""
+    return DataError(
+        f"{folder} is damaged ({error}). Prepare it again with --overwrite."
+    )
+
+
 def open_shards(folder: Path, splits: Sequence[str]) -> Any:
     """Returns TFDS's data source of raw records of these splits, one after another."""
     import tensorflow_datasets as tfds
 
     builder = tfds.builder_from_directory(str(folder))
     return builder.as_data_source(
-        "+".join(splits), deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES
+        "+".join(map(shard_split, splits)),
+        deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES,
     )
 
 

@@ -91,6 +91,8 @@ def _stream(
             else:
                 target = table.target[index]
             target = target * real[:, None].astype(np.float32)
+            # A copy: workers' arrays are shared memory that goes with the object.
+            image = np.array(image, subok=False)
             yield {"image": image, "label": label, "target": target, "index": index}
     finally:
         images.close()

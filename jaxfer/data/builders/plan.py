@@ -3,10 +3,13 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
-
 SPLITS = ("train", "validation", "test", "all")
 """Splits in the order of a table's rows; "all" where the source has no split."""
+
+
+def shard_split(split: str) -> str:
+    """Returns a split's name in TFDS, which reserves "all" for itself."""
+    return "whole" if split == "all" else split
 
 
 @dataclass(frozen=True)
@@ -78,7 +81,3 @@ class Plan:
     published: Published | None = None
     layout: str = ""
     bytes: int = 0
-
-    def labels(self) -> np.ndarray:
-        """int32 (N,), the labels of all examples."""
-        return np.asarray([e.label for e in self.examples], np.int32)
