@@ -16,7 +16,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import jaxfer
 from jaxfer.data.builders import BUILDERS, find
 from jaxfer.errors import ConfigError, DataError
 
@@ -119,7 +118,6 @@ def prepare(
             "shards": {
                 f.name: f.stat().st_size for f in sorted(folder.glob("*.array_record*"))
             },
-            "jaxfer_version": jaxfer.__version__,
         }
         (folder / "prepared.json").write_text(json.dumps(facts, indent=2) + "\n")
         size = sum(f.stat().st_size for f in folder.iterdir())

@@ -12,8 +12,8 @@ from jaxfer.data.builders.plan import shard_split
 from jaxfer.data.decode import decode
 from jaxfer.errors import DataError
 
-_CHUNK = 32
-"""Images that a thread reads at a time."""
+_CHUNK = (32, 512)
+"""Least and most images that a thread reads at a time; a read has a fixed cost."""
 
 
 class RandomAccess(Protocol):
@@ -123,9 +123,11 @@ def read_rows(
     if rows.size and not -1 <= rows.min() <= rows.max() < len(source):
         raise DataError(f"Rows must be within -1 to {len(source) - 1}.")
     images = np.zeros((len(rows), size, size, 3), np.uint8)
+    threads = workers or os.cpu_count() or 1
+    step = min(max(len(rows) // (4 * threads), _CHUNK[0]), _CHUNK[1])
 
     def fill(start: int) -> int:
-        chunk = rows[start : start + _CHUNK]
+        chunk = rows[start : start + step]
         places = start + np.flatnonzero(chunk >= 0)
         records = source.__getitems__(rows[places].tolist()) if len(places) else []
         for place, record in zip(places, records):
@@ -135,9 +137,8 @@ def read_rows(
                 raise DataError(f"Row {rows[place]}: {error}") from error
         return len(chunk)
 
-    starts = range(0, len(rows), _CHUNK)
-    threads = min(workers or os.cpu_count() or 1, max(len(starts), 1))
-    if threads == 1:
+    starts = range(0, len(rows), step)
+    if min(threads, len(starts)) <= 1:
         _drain(map(fill, starts), progress)
     else:
         with ThreadPoolExecutor(threads) as pool:

@@ -11,6 +11,7 @@ import time
 import pytest
 
 from jaxfer.data import records
+from jaxfer.data.builders import source as source_module
 from jaxfer.data.dataset import load
 from jaxfer.data.prepare import add_arguments, data_folder, main, prepare
 from jaxfer.errors import ConfigError, DataError
@@ -62,6 +63,14 @@ def test_unreadable_files_are_skipped(trees, data_dir):
     assert [s.file for s in report.skips] == ["faces/sad/broken.png"]
     assert "No such file" in report.skips[0].reason
     assert report.images == 9
+
+
+def test_huge_files_are_skipped_unread(trees, data_dir, monkeypatch):
+    monkeypatch.setattr(source_module, "MAX_BYTES", 5000)
+    source = trees.image_folder(**{"faces/sad/big.png": trees.png(0, 80)})
+    report = prepare("image_folder", source, data_dir=data_dir, progress=False)
+    assert [s.file for s in report.skips] == ["faces/sad/big.png"]
+    assert report.skips[0].reason.startswith("larger than")
 
 
 def test_report_shows_published_counts(trees, data_dir):

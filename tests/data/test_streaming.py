@@ -124,9 +124,6 @@ if __name__ == "__main__":
         for key in a:
             assert type(b[key]) is np.ndarray, type(b[key])
             np.testing.assert_array_equal(a[key], b[key])
-    stream = batches(data, order, size=64, workers=1)
-    next(stream)
-    stream.close()
 """
 
 
