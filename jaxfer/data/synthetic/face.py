@@ -114,9 +114,9 @@ def _body(scene: Scene, head: Points) -> None:
     half = np.array([(0.4, 0.4), (0.42, 0.95), (0.52, 1.12), (1.5, 1.5)])
     neck = np.concatenate([half, half[::-1] * (-1.0, 1.0)])
     shape = view(neck, -0.25)
-    fill(image, shape, person.skin * 0.86)
+    fill(image, shape, person.skin * 0.8)
     shaded = image.copy()
-    for low, share in ((0.2, 0.76), (0.1, 0.62)):
+    for low, share in ((0.22, 0.74), (0.15, 0.69), (0.08, 0.64)):
         fill(shaded, moved(head, 0.0, low * view.unit), person.skin * share)
     blend(image, shape, shaded)
     half = np.array([(0.0, 1.34), (0.3, 1.2), (0.47, 1.04), (0.8, 1.16), (1.6, 1.5)])

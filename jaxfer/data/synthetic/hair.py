@@ -16,6 +16,7 @@ from jaxfer.data.synthetic.paint import (
     taper,
 )
 from jaxfer.data.synthetic.scene import Scene
+from jaxfer.data.synthetic.view import surface
 
 _ARC = 33
 
@@ -64,15 +65,20 @@ def front(scene: Scene) -> None:
     person, view = scene.person, scene.view
     if person.hair_style == "bald":
         return
-    above, beside, line = _CUTS[person.hair_style]
-    half = np.array(line) * (person.face_width, 1.0) + (0.0, person.hairline)
+    above, beside, cut = _CUTS[person.hair_style]
+    half = np.array(cut) * (person.face_width, 1.0) + (0.0, person.hairline)
     left, right = half[:0:-1] * (-1.0, 1.0), half[1:]
     middle = half[:1].copy()
     if person.hair_style == "side":
         lift = np.array([0.0, 0.16]) * person.hair_side
         left, right = left + lift * (0, 1), right - lift * (0, 1)
         left[0], right[-1] = half[-1] * (-1.0, 1.0), half[-1]
-    hairline = view(curve(np.concatenate([left, middle, right]), samples=_ARC))
+    line = curve(np.concatenate([left, middle, right]), samples=_ARC)
+    if person.hair_style not in ("long", "tied"):
+        line[3:-3:2, 1] += 0.022  # tufts
+    # Towards the temples the hair lies as far back as the head's outline.
+    depth = surface(line) * (1.0 - np.abs(line[:, 0] / person.face_width) ** 3)
+    hairline = view(line, np.maximum(depth, 0.0))
     angle = np.linspace(np.pi, 0.0, _ARC)
     low = half[-1, 1]
     height = np.maximum(np.sin(angle), 0.0) ** 0.72
@@ -88,9 +94,6 @@ def front(scene: Scene) -> None:
 
 
 def _strands(scene: Scene, hairline: Points, outer: Points, hair: Colour) -> None:
-    sheen = [hairline * (1 - s) + outer * s for s in (0.45, 0.66)]
-    band = np.concatenate([sheen[0][5:-5], sheen[1][5:-5][::-1]])
-    blend(scene.image, band, mix(hair, np.array([255.0, 250, 240]), 0.3), 0.22)
     index = np.arange(1, _ARC - 1)
     comb = np.clip(index + np.where(index % 3, 2, -1), 0, _ARC - 1)
     bow = np.sign(index - _ARC / 2)[:, None] * (0.05 * scene.view.unit, 0.0)
@@ -100,6 +103,9 @@ def _strands(scene: Scene, hairline: Points, outer: Points, hair: Colour) -> Non
     lines = curve(lines, samples=9)
     shades = (hair * np.where(index % 2, 0.84, 1.13)[:, None]).tolist()
     strokes(scene.image, lines, 0.017 * scene.view.unit * taper(9, 0.2, 0.2), shades)
+    sheen = [hairline * (1 - s) + outer * s for s in (0.45, 0.66)]
+    band = np.concatenate([sheen[0][5:-5], sheen[1][5:-5][::-1]])
+    blend(scene.image, band, mix(hair, np.array([255.0, 250, 240]), 0.3), 0.2)
 
 
 def _curls(scene: Scene, count: int, size: float) -> list[tuple[Points, float]]:
@@ -140,7 +146,7 @@ def beard(scene: Scene, head: Points) -> None:
     fill(within, head, 255.0)
     alpha = 0.3 if person.beard == "stubble" else 0.86
     weight = (cv2.min(mask, within) * np.float32(alpha / 255.0))[..., None]
-    colour = (person.hair * 0.85).astype(np.float32)
+    colour = mix(person.hair * 0.7, person.skin * 0.45, 0.35).astype(np.float32)
     image[:] = np.rint(image + (colour - image) * weight).astype(np.uint8)
 
 
