@@ -15,12 +15,24 @@ _PROTOCOLS = {
 }
 
 
+def corruption_name(corruption: Mapping[str, Any]) -> str:
+    """A corruption and its parameter in words."""
+    if corruption["name"] == "gaussian_blur":
+        return "Blur, {0} × {0}".format(corruption["kernel_size"])
+    return f"Noise, variance {corruption['variance']:g}"
+
+
 def protocol(folder: RunFolder) -> str:
     """The protocol in words."""
     settings = folder.info.get("protocol") or {}
     kind = settings.get("kind", "")
     folds = len({run.fold for run in folder.runs})
-    return _PROTOCOLS.get(kind, kind or "unknown").format(k=folds)
+    words = _PROTOCOLS.get(kind, kind or "unknown").format(k=folds)
+    corruption = folder.config.get("data", {}).get("corruption", {})
+    if corruption.get("name"):
+        name = corruption_name(corruption).lower()
+        words += f"; all images corrupted, in training and test alike ({name})"
+    return words
 
 
 def splits(folder: RunFolder) -> list[dict[str, Any]]:

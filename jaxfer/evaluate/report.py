@@ -81,13 +81,6 @@ def _alpha_figure(folder: RunFolder, selection: str) -> Markup:
     return Markup(figures.fusion_weights(by_class))
 
 
-def robustness_name(corruption: dict[str, Any]) -> str:
-    """A corruption and its parameter in words."""
-    if corruption["name"] == "gaussian_blur":
-        return "Blur, {0} × {0}".format(corruption["kernel_size"])
-    return f"Noise, variance {corruption['variance']:g}"
-
-
 def _robustness(results: dict[str, Any], selection: str) -> dict[str, Any] | None:
     """A row for each corruption and, of several kernel sizes, the curve."""
     entries = sorted(
@@ -105,7 +98,7 @@ def _robustness(results: dict[str, Any], selection: str) -> dict[str, Any] | Non
     rows: dict[str, dict[str, Any]] = {}
     for entry in entries:
         corruption, where = entry["corruption"], entry["where"]
-        name = robustness_name(corruption)
+        name = facts.corruption_name(corruption)
         if entry["selection"] != selection:
             name += f" ({SELECTION_NAMES[entry['selection']].lower()})"
         elif corruption["name"] == "gaussian_blur":

@@ -154,7 +154,8 @@ def write_run(
                     "distance": 3,
                 }
             ],
-            "skipped": 0,
+            "dropped": {"no majority": 4},
+            "skipped": 2,
         },
         "parameters": 13_912_405,
     }

@@ -10,7 +10,7 @@ import pytest
 
 from jaxfer.errors import DataError
 from jaxfer.evaluate.examples import choose
-from jaxfer.evaluate.facts import limits, splits
+from jaxfer.evaluate.facts import limits, protocol, splits
 from jaxfer.evaluate.report import write_report
 from jaxfer.evaluate.run_folder import load
 from jaxfer.evaluate.summary import summarize
@@ -99,6 +99,7 @@ def test_shows_the_results_file(report):
     last = results["selections"]["last"]["loss"]
     assert f"{last['mean']:.3f} ± {last['std']:.3f}" in words
     assert "1 pair found" in words
+    assert "Left out: 4 images (no majority)." in words
 
 
 def test_plain_runs_leave_sections_out(make_run):
@@ -202,3 +203,12 @@ def test_unfinished_runs_are_refused(make_run):
     (path / "run.json").unlink()
     with pytest.raises(DataError, match="not finished"):
         write_report(path)
+
+
+def test_a_training_on_corrupted_images_says_so(make_run):
+    path = make_run(folds=2, examples=60)
+    config = json.loads((path / "config.json").read_text())
+    assert "corrupted" not in protocol(load(path))
+    config["data"]["corruption"]["name"] = "gaussian_blur"
+    (path / "config.json").write_text(json.dumps(config))
+    assert "in training and test alike (blur, 15 × 15)" in protocol(load(path))
