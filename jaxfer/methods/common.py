@@ -54,7 +54,9 @@ def gradient_step(
       (params, opt_state, aux).
     """
     grads, aux = jax.grad(loss_fn, has_aux=True)(params)
-    updates, opt_state = optimizer.update(grads, opt_state, params)
+    # Optax raises a float to an integer count, which strict promotion refuses.
+    with jax.numpy_dtype_promotion("standard"):
+        updates, opt_state = optimizer.update(grads, opt_state, params)
     updates = jax.tree.map(lambda u: u * lr_scale.astype(u.dtype), updates)
     return optax.apply_updates(params, updates), opt_state, aux
 

@@ -1,6 +1,7 @@
 """Training one group of runs (folds times seeds) through all stages."""
 
 import dataclasses
+import functools
 import sys
 import time
 from collections.abc import Callable
@@ -22,7 +23,6 @@ from jaxfer.train.checkpoints import Checkpoints, Position
 from jaxfer.train.feed import Feed, Resident, table_arrays
 from jaxfer.train.log import MetricsLog
 from jaxfer.train.orders import Run, run_keys, sequential_order, train_order
-
 
 _START = Position(0, 0, 0)
 
@@ -114,18 +114,29 @@ def _fresh(group: Group, initial: Variables | None) -> Progress:
     size = group.image_size
     images = jnp.zeros((1, size, size, 3), jnp.uint8)
 
-    def init(key: Array) -> State:
-        return group.method.init(jax.random.fold_in(key, 0), images)
-
-    states = jax.jit(jax.vmap(init), out_shardings=_by_run(group))(keys)
+    states = _initializer(group.method.init, group.mesh)(keys, images)
     if initial is not None:
         states = states._replace(variables=initial)
     return Progress(states, _start_tracker(group, states.variables), keys)
 
 
+@functools.lru_cache(maxsize=4)  # folds in turn share what is compiled
+def _initializer(init: Callable, mesh: Mesh) -> Callable[[Array, Array], State]:
+    def one(key: Array, images: Array) -> State:
+        return init(jax.random.fold_in(key, 0), images)
+
+    every = jax.vmap(one, in_axes=(0, None))
+    return jax.jit(every, out_shardings=sharding.by_run(mesh))
+
+
+@functools.lru_cache(maxsize=4)
+def _tracker_starter(mesh: Mesh) -> Callable[[Variables], selection.Tracker]:
+    every = jax.vmap(selection.start)
+    return jax.jit(every, out_shardings=sharding.by_run(mesh))
+
+
 def _start_tracker(group: Group, variables: Variables) -> selection.Tracker:
-    start = jax.jit(jax.vmap(selection.start), out_shardings=_by_run(group))
-    return start(variables)
+    return _tracker_starter(group.mesh)(variables)
 
 
 def _begin_stage(group: Group, progress: Progress, index: int) -> None:

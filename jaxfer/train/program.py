@@ -5,6 +5,7 @@ program of them. Loops over steps have a dynamic length, so that one compile
 serves every chunk of an epoch.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -73,6 +74,7 @@ def scalars_of(outputs: Outputs) -> dict[str, Array]:
     return {name: a for name, a in outputs.features.items() if a.ndim == 1}
 
 
+@functools.lru_cache(maxsize=16)  # folds in turn share what is compiled
 def build(
     stage: Stage, mesh: Mesh, *, ragged: bool = False, select: bool = True
 ) -> Program:
@@ -237,6 +239,7 @@ def zero_sums(stage: Stage, states: State, batch: Batch) -> dict[str, Any]:
     return jax.tree.map(lambda a: np.zeros(a.shape, a.dtype), values)
 
 
+@jax.jit
 def computed(totals: dict[str, metrics.Classification]) -> dict[str, Array]:
     """Metrics of all heads, (R,) each; the decision's without a prefix."""
     values = {}

@@ -1,0 +1,266 @@
+import csv
+import errno
+import json
+
+import chex
+import numpy as np
+import pytest
+import toy
+
+from jaxfer import train
+from jaxfer.errors import CheckpointError, ConfigError
+from jaxfer.train import experiment, results
+
+pytestmark = pytest.mark.usefixtures("use_toy")
+
+
+def variables_of(folder, selection="last"):
+    return [run.variables for run in train.restore(folder, selection).runs]
+
+
+def rows_of(folder):
+    """metrics.csv in a fixed order, without wall-clock times."""
+    with (folder / "metrics.csv").open(newline="") as file:
+        rows = [dict(row) for row in csv.DictReader(file)]
+    for row in rows:
+        del row["seconds"]
+    return sorted(rows, key=lambda r: (r["seed"], r["fold"], r["stage"], r["epoch"]))
+
+
+def run(folder, config, lines=None):
+    return train.run(config, folder, say=(lines if lines is not None else []).append)
+
+
+def test_a_run_leaves_everything_that_a_report_needs(tmp_path):
+    run(tmp_path, toy.config(folds=2, num_seeds=2), lines := [])
+    info = json.loads((tmp_path / "run.json").read_text())
+    assert [r["dir"] for r in info["runs"]] == [
+        f"seed_{s:02d}/fold_{f:02d}" for s in (0, 1) for f in (0, 1)
+    ]
+    assert info["stages"] == ["first", "second"]
+    assert info["parameters"] == 8 * 8 * 3 * 3 + 9
+    assert "compiled in" in "\n".join(lines)
+    assert len(rows_of(tmp_path)) == 4 * (3 + 2)
+    tested = []
+    for one in info["runs"][:2]:
+        with np.load(tmp_path / one["dir"] / "predictions_validation.npz") as found:
+            assert found["logits/decision"].shape == (len(found["index"]), 3)
+            assert found["logits/first"].shape == found["logits/decision"].shape
+            assert found["features/top"].shape == found["index"].shape
+            tested.append(found["index"])
+    # Every image is a test image of exactly one fold.
+    np.testing.assert_array_equal(np.sort(np.concatenate(tested)), np.arange(60))
+    last = rows_of(tmp_path)[-1]
+    assert float(last["test/accuracy"]) > 0.8  # the task is easy: it is learned
+
+
+def test_folds_at_once_equal_folds_in_turn(tmp_path):
+    run(tmp_path / "at_once", toy.config(folds=3, parallel_folds="always"))
+    run(tmp_path / "in_turn", toy.config(folds=3, parallel_folds="never"))
+    for selection in ("last", "validation"):
+        chex.assert_trees_all_close(
+            variables_of(tmp_path / "at_once", selection),
+            variables_of(tmp_path / "in_turn", selection),
+            rtol=2e-5,
+            atol=1e-6,
+        )
+
+
+def test_folds_of_unequal_length_are_not_disturbed_by_padding(tmp_path):
+    # 60 images in 7 folds: training parts of 3 or 4 batches.
+    config = toy.config(folds=7, kind="file_order", validation=0.1, validation_kind="last")
+    config.batch_size = 12
+    at_once, in_turn = config.copy_and_resolve_references(), config
+    at_once.protocol.parallel_folds = "always"
+    in_turn.protocol.parallel_folds = "never"
+    run(tmp_path / "at_once", at_once)
+    run(tmp_path / "in_turn", in_turn)
+    steps = {row["step"] for row in rows_of(tmp_path / "at_once")}
+    assert len(steps) > 5  # runs of different lengths were together
+    chex.assert_trees_all_close(
+        variables_of(tmp_path / "at_once"),
+        variables_of(tmp_path / "in_turn"),
+        rtol=2e-5,
+        atol=1e-6,
+    )
+
+
+def test_streamed_images_train_as_resident_ones(tmp_path):
+    config = toy.config(kind="given")
+    run(tmp_path / "resident", config)
+    config.data.resident = "never"
+    run(tmp_path / "streamed", config)
+    chex.assert_trees_all_close(
+        variables_of(tmp_path / "resident"),
+        variables_of(tmp_path / "streamed"),
+        rtol=2e-5,
+        atol=1e-6,
+    )
+    a, b = rows_of(tmp_path / "resident"), rows_of(tmp_path / "streamed")
+    assert [r["test/accuracy"] for r in a] == [r["test/accuracy"] for r in b]
+
+
+def test_the_same_seed_gives_the_same_bits_and_another_does_not(tmp_path):
+    config = toy.config(kind="given")
+    for name in ("one", "two"):
+        run(tmp_path / name, config)
+    assert rows_of(tmp_path / "one") == rows_of(tmp_path / "two")
+    chex.assert_trees_all_equal(
+        variables_of(tmp_path / "one"), variables_of(tmp_path / "two")
+    )
+    config.seed = 1
+    run(tmp_path / "other", config)
+    assert rows_of(tmp_path / "one") != rows_of(tmp_path / "other")
+
+
+@pytest.mark.parametrize("resident", ["always", "never"])
+def test_a_run_stopped_anywhere_continues_to_the_same_bits(
+    tmp_path, monkeypatch, resident
+):
+    config = toy.config(kind="given")
+    config.data.resident = resident
+    config.checkpoint.every_seconds = 0.0
+    run(tmp_path / "whole", config)
+    saves = []
+    save = train.checkpoints.Checkpoints.save
+
+    class Stopped(Exception):
+        pass
+
+    def stop_after(number):
+        def saving(self, *args):
+            save(self, *args)
+            saves.append(args[0])
+            if len(saves) == number:
+                self.wait()
+                raise Stopped
+
+        return saving
+
+    # Stops after the 1st, 4th, 7th ... checkpoint that is written at all.
+    for number in range(1, 30, 3):
+        monkeypatch.setattr(train.checkpoints.Checkpoints, "save", stop_after(number))
+        try:
+            run(tmp_path / "stopped", config, lines := [])
+        except Stopped:
+            continue
+        break
+    assert len(saves) > 6 and any("continuing at" in line for line in lines)
+    assert rows_of(tmp_path / "stopped") == rows_of(tmp_path / "whole")
+    for selection in ("last", "validation"):
+        chex.assert_trees_all_equal(
+            variables_of(tmp_path / "stopped", selection),
+            variables_of(tmp_path / "whole", selection),
+        )
+
+
+def test_running_a_finished_run_again_trains_nothing(tmp_path):
+    config = toy.config(kind="given")
+    run(tmp_path, config)
+    before = rows_of(tmp_path), variables_of(tmp_path)
+    run(tmp_path, config, lines := [])
+    assert not any("epochs of" in line for line in lines)
+    chex.assert_trees_all_equal((rows_of(tmp_path), variables_of(tmp_path)), before)
+
+
+def test_no_validation_means_last_and_nothing_called_validation(tmp_path):
+    run(tmp_path, toy.config(kind="given", validation=0.0))
+    assert not (tmp_path / "fold_00" / "predictions_validation.npz").exists()
+    assert variables_of(tmp_path, "last")
+    with pytest.raises(CheckpointError, match="model_validation is missing"):
+        variables_of(tmp_path, "validation")
+
+
+def test_weights_carried_across_folds_only_on_request(tmp_path):
+    carried = toy.config(folds=2, carry_weights_across_folds=True)
+    run(tmp_path / "carried", carried)
+    run(tmp_path / "fresh", toy.config(folds=2, parallel_folds="never"))
+    (c0, c1), (f0, f1) = (variables_of(tmp_path / n) for n in ("carried", "fresh"))
+    chex.assert_trees_all_equal(c0, f0)
+    assert not np.array_equal(c1["params"]["first"], f1["params"]["first"])
+    carried.protocol.parallel_folds = "always"
+    with pytest.raises(ConfigError, match="carry_weights_across_folds"):
+        run(tmp_path / "both", carried)
+
+
+def test_a_folder_of_another_config_is_refused_by_field(tmp_path):
+    config = toy.config(kind="given")
+    run(tmp_path, config)
+    before = variables_of(tmp_path)
+    config.optim.learning_rate = 0.5
+    config.checkpoint.keep = 1  # may differ: it changes no result
+    with pytest.raises(CheckpointError, match=r"optim\.learning_rate: 0\.0001 -> 0\.5"):
+        run(tmp_path, config)
+    chex.assert_trees_all_equal(variables_of(tmp_path), before)
+
+
+def damage(folder):
+    for path in folder.rglob("*"):
+        if path.is_file() and "state" in path.relative_to(folder).parts[0]:
+            path.write_bytes(b"damaged")
+
+
+def finished_but_for_results(folder, config):
+    run(folder, config)
+    (folder / "fold_00" / results.FINISHED).unlink()
+    checkpoints = folder / "checkpoints" / "run_000"
+    return sorted((p for p in checkpoints.iterdir() if p.name.isdigit()), key=lambda p: int(p.name))
+
+
+def test_a_damaged_checkpoint_is_set_aside_for_the_one_before(tmp_path):
+    config = toy.config(kind="given")
+    newest = finished_but_for_results(tmp_path, config)[-1]
+    before = variables_of(tmp_path)
+    damage(newest)
+    run(tmp_path, config, lines := [])
+    assert any("damaged" in line for line in lines)
+    assert list((tmp_path / "checkpoints").glob("damaged_*"))  # nothing is lost
+    chex.assert_trees_all_equal(variables_of(tmp_path), before)
+
+
+def test_only_damaged_checkpoints_are_an_error(tmp_path):
+    config = toy.config(kind="given")
+    for checkpoint in finished_but_for_results(tmp_path, config):
+        damage(checkpoint)
+    with pytest.raises(CheckpointError, match="none of the 2 checkpoints"):
+        run(tmp_path, config)
+
+
+def test_a_full_disk_says_so_and_the_run_continues_later(tmp_path, monkeypatch):
+    config = toy.config(kind="given")
+    run(tmp_path / "whole", config)
+    add = train.log.MetricsLog.add
+
+    def full(self, rows):
+        if rows[0]["stage"] == "second":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        add(self, rows)
+
+    monkeypatch.setattr(train.log.MetricsLog, "add", full)
+    with pytest.raises(CheckpointError, match="disk is full"):
+        run(tmp_path / "full", config)
+    monkeypatch.setattr(train.log.MetricsLog, "add", add)
+    run(tmp_path / "full", config)
+    chex.assert_trees_all_equal(
+        variables_of(tmp_path / "full"), variables_of(tmp_path / "whole")
+    )
+
+
+def test_runs_that_do_not_fit_take_turns(tmp_path, monkeypatch):
+    monkeypatch.setattr(experiment.memory, "available_bytes", lambda: 10)
+    config = toy.config(folds=2)
+    config.data.resident = "always"
+    run(tmp_path, config, lines := [])
+    assert any("take turns" in line for line in lines)
+    assert len(variables_of(tmp_path)) == 2
+
+
+def test_an_unfinished_or_foreign_folder_cannot_be_loaded(tmp_path):
+    with pytest.raises(CheckpointError, match="not a working folder"):
+        train.load_run(tmp_path)
+    run(tmp_path, toy.config(kind="given"))
+    with pytest.raises(CheckpointError, match="runs 0 to 0; asked for 3"):
+        train.load_run(tmp_path, run=3)
+    (tmp_path / "run.json").unlink()
+    with pytest.raises(CheckpointError, match="not finished"):
+        train.load_run(tmp_path)
