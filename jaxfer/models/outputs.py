@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 from jax import Array
 
+
 class Outputs(NamedTuple):
     """What a model says of a batch of B images, K classes. A pytree.
 

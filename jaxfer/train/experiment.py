@@ -114,9 +114,8 @@ def _train_all(experiment: Experiment, command: str, say: Say) -> None:
     facts = results.data_facts(workdir, dataset, folds, images)
     if facts["near_duplicates"]:
         say(
-            f"warning: {len(facts['near_duplicates'])} nearly identical pairs of"
-            " images stand on both sides of a train/test boundary; the report lists"
-            " them"
+            f"warning: {len(facts['near_duplicates'])} test images have a nearly"
+            " identical copy in the training or validation part; data.json lists them"
         )
     log = MetricsLog(workdir, tensorboard=config.log.tensorboard)
     together = _together(experiment, resident=images is not None)

@@ -64,6 +64,18 @@ def gather(data: Data, rows: Array) -> Batch:
     return batch
 
 
+def over_runs(fn: Callable[..., Any], *args: Any) -> Any:
+    """`fn` of every run: `vmap`, or the plain function where there is one run.
+
+    A single run must not pay for batched kernels, which XLA runs as grouped
+    convolutions.
+    """
+    if jax.tree.leaves(args)[0].shape[0] > 1:
+        return jax.vmap(fn)(*args)
+    one = fn(*jax.tree.map(lambda a: a[0], args))
+    return jax.tree.map(lambda a: a[None], one)
+
+
 def heads_of(outputs: Outputs) -> dict[str, Array]:
     """All logits by name; the decision is "decision"."""
     return {"decision": outputs.logits, **outputs.heads}
@@ -105,7 +117,7 @@ def build(
     def all_runs(
         states: State, sums: Any, batch: Batch, keys: Array, valid: Array
     ) -> tuple[State, Any]:
-        return jax.vmap(one_step)(states, sums, batch, keys, valid)
+        return over_runs(one_step, states, sums, batch, keys, valid)
 
     def train_batch(
         states: State, sums: Any, batch: Batch, keys: Array, valid: Array
@@ -143,7 +155,7 @@ def build(
                 for name, logits in heads.items()
             }
 
-        return jax.vmap(one)(variables, totals, batch)
+        return over_runs(one, variables, totals, batch)
 
     def judge(
         variables: Any, totals: Any, data: Data, orders: Array, stop: Array
@@ -161,7 +173,7 @@ def build(
             named = {f"logits/{k}": v for k, v in heads_of(outputs).items()}
             return named | {f"features/{k}": v for k, v in scalars_of(outputs).items()}
 
-        return jax.vmap(one)(variables, batch)
+        return over_runs(one, variables, batch)
 
     def outputs(variables: Any, data: Data, rows: Array) -> dict[str, Array]:
         return outputs_batch(variables, gather(data, rows))
@@ -184,7 +196,10 @@ def build(
                 )
             return state, tracker
 
-        return jax.vmap(one)(states, tracker, values)
+        return over_runs(one, states, tracker, values)
+
+    def all_features(variables: Any, images: Array) -> Any:
+        return over_runs(lambda v: features(v, images), variables)
 
     by_run = sharding.by_run(mesh)
     features = stage.features
@@ -201,8 +216,7 @@ def build(
         judge_batch=jax.jit(judge_batch, donate_argnums=1, out_shardings=by_run),
         outputs=jax.jit(outputs, out_shardings=by_run),
         outputs_batch=jax.jit(outputs_batch, out_shardings=by_run),
-        features=features
-        and jax.jit(jax.vmap(features, in_axes=(0, None)), out_shardings=by_run),
+        features=features and jax.jit(all_features, out_shardings=by_run),
         end_epoch=jax.jit(
             end_epoch, donate_argnums=(0, 1), out_shardings=(by_run, by_run)
         ),

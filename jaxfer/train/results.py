@@ -96,8 +96,8 @@ def data_facts(
 ) -> dict[str, Any]:
     """Write the split manifest; count examples and find near-duplicates.
 
-    The near-duplicates are pairs of images that stand on both sides of a
-    train/test boundary. What was found before is read, not searched again.
+    A near-duplicate is a test image with its nearest copy in the training or
+    validation part. What was found before is read, not searched again.
     """
     path, table = workdir / "data.json", dataset.table
     if path.exists():
@@ -122,7 +122,7 @@ def data_facts(
                 "distance": int(distance),
             }
             for number, fold in enumerate(folds)
-            for a, b, distance in near_duplicates(images, fold)
+            for a, b, distance in near_duplicates(images, fold, sha256=table.sha256)
         ],
         "dropped": dict(dataset.dropped),
         "skipped": len(dataset.skips),
