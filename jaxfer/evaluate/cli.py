@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from jaxfer.evaluate.robustness import Corruption
 
 _SELECTIONS = {"validation": "best_by_validation", "last": "last"}
+_PLACES = {"test": "test alone", "train_and_test": "training and test"}
 _COLUMNS = {
     "accuracy": "accuracy %",
     "balanced_accuracy": "balanced %",
@@ -119,12 +120,19 @@ def _table(first: str, rows: Mapping[str, Mapping[str, Any]]) -> str:
 
 def results_table(results: Mapping[str, Any]) -> str:
     """The selections of results.json as text; ablation and robustness below."""
+    from jaxfer.evaluate.facts import corruption_name
+
     selection = results["headline"]["selection"]
     blocks = [_table("test images", results["selections"])]
     if "ablation" in results:
         blocks.append(_table(f"{selection}, by output", results["ablation"][selection]))
     if "robustness" in results:
-        blocks.append(_table("corrupted", results["robustness"]))
+        corrupted = {
+            f"{corruption_name(entry['corruption'])}, {_PLACES[entry['where']]}, "
+            f"{entry['selection']}": entry
+            for entry in results["robustness"].values()
+        }
+        blocks.append(_table("corrupted", corrupted))
     return "\n\n".join(blocks)
 
 
@@ -137,14 +145,11 @@ def main(args: argparse.Namespace) -> int:
     corruptions = _corruptions(args)
     if corruptions:
         from jaxfer.evaluate import robustness
+        from jaxfer.evaluate.facts import corruption_name
 
         def say(corruption: "Corruption", result: Mapping[str, Any]) -> None:
-            parameter = next(iter(corruption.parameter.items()))
-            print(
-                f"{corruption.name}, {parameter[0]} {parameter[1]:g}: accuracy "
-                f"{_cell(result['accuracy'])} %",
-                flush=True,
-            )
+            name = corruption_name(corruption._asdict())
+            print(f"{name}: accuracy {_cell(result['accuracy'])} %", flush=True)
 
         robustness.measure(
             folder.path,

@@ -1,94 +1,18 @@
-"""Figures of the report, as inline SVG that follows the page's light or dark theme.
+"""Figures of the report, each an SVG element for the page."""
 
-Figures are drawn with placeholder colours; `_inline` turns these into CSS
-variables of the page, and fonts into the page's own.
-"""
-
-import io
-import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from jaxfer.evaluate import run_folder
 from jaxfer.evaluate.run_folder import RunFolder
+from jaxfer.evaluate.svg import INK, MUTED, TEST, TRAIN, VALIDATION, inline, styled
 
-INK, MUTED, GRID = "#010101", "#020202", "#030303"
-TEST, VALIDATION, TRAIN, WARN = "#040404", "#050505", "#060606", "#070707"
-_VARIABLES = {
-    INK: "--ink",
-    MUTED: "--muted",
-    GRID: "--line",
-    TEST: "--accent",
-    VALIDATION: "--second",
-    TRAIN: "--third",
-    WARN: "--warn",
-}
 _PARTS = {"train": TRAIN, "validation": VALIDATION, "test": TEST}
 WIDTH = 4.7
-_STYLE = {
-    "font.size": 9,
-    "axes.titlesize": 9,
-    "axes.labelsize": 9,
-    "xtick.labelsize": 8.5,
-    "ytick.labelsize": 8.5,
-    "legend.fontsize": 8.5,
-    "legend.frameon": False,
-    "legend.handlelength": 1.4,
-    "text.color": INK,
-    "axes.labelcolor": MUTED,
-    "axes.edgecolor": GRID,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.axisbelow": True,
-    "axes.grid": True,
-    "grid.color": GRID,
-    "grid.linewidth": 0.7,
-    "xtick.color": MUTED,
-    "ytick.color": MUTED,
-    "xtick.major.size": 0,
-    "ytick.major.size": 0,
-    "lines.linewidth": 1.7,
-    "lines.solid_capstyle": "round",
-    "svg.fonttype": "none",
-    "svg.hashsalt": "jaxfer",
-}
-
-
-@contextmanager
-def _styled() -> Iterator[None]:
-    with mpl.rc_context(_STYLE):
-        yield
-
-
-def _inline(figure: Figure, name: str, description: str) -> str:
-    """The figure as an SVG element; `name` makes its ids unique on the page."""
-    buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
-    svg = buffer.getvalue()
-    svg = svg[svg.index("<svg") :]
-    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
-    svg = re.sub(r'\b(id="|xlink:href="#|url\(#)', rf"\g<1>{name}-", svg)
-    svg = re.sub(
-        r"font: (?:(\d+) )?([\d.]+)px [^;\"]+",
-        lambda m: f"font-size: {m[2]}px" + (f"; font-weight: {m[1]}" if m[1] else ""),
-        svg,
-    )
-    svg = re.sub(r"font-family: [^;\"]+;? ?", "", svg)
-    for colour, variable in _VARIABLES.items():
-        svg = svg.replace(colour, f"var({variable})")
-    view_box = re.search(r'viewBox="[^"]*"', svg)
-    assert view_box is not None
-    opening = (
-        f'<svg xmlns:xlink="http://www.w3.org/1999/xlink" {view_box[0]} '
-        f'role="img" aria-label="{description}">'
-    )
-    return re.sub(r"<svg.*?>", lambda _: opening, svg, count=1, flags=re.DOTALL)
 
 
 def _percent(axes: Axes, axis: str = "y") -> None:
@@ -117,7 +41,7 @@ def learning_curve(folder: RunFolder, stage: str, metric: str) -> str | None:
     epochs = np.arange(1, longest + 1)
     scales = [c["lr_scale"] for c in curves if "lr_scale" in c]
     reduced = any(np.nanmin(s) < np.nanmax(s) for s in scales if len(s))
-    with _styled():
+    with styled():
         figure = Figure((WIDTH, 3.3 if reduced else 2.7), layout="constrained")
         if reduced:
             axes, below = figure.subplots(
@@ -161,15 +85,17 @@ def learning_curve(folder: RunFolder, stage: str, metric: str) -> str | None:
                     linewidth=0,
                 )
         if metric == "loss":
-            axes.set_ylim(bottom=0)
-            axes.set_ylabel("cross-entropy")
+            highest = max(np.nanmax(values) for values in stacked.values())
+            axes.set_ylim(0, 1.06 * highest or 1.0)
+            axes.set_ylabel("loss")
         else:
             _percent(axes)
             axes.set_ylabel(f"{metric}, %")
         axes.xaxis.get_major_locator().set_params(integer=True)
-        axes.margins(x=0.02)
+        margin = 0.5 if single else 0.02 * longest
+        axes.set_xlim(1 - margin, longest + margin)
         axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=3)
-        return _inline(
+        return inline(
             figure, f"{stage}-{metric}", f"{metric} by epoch of stage {stage}"
         )
 
@@ -184,7 +110,7 @@ def _stack(rows: Sequence[np.ndarray], length: int) -> np.ndarray:
 
 def spreads(rows: Mapping[str, Mapping[str, Any]], name: str, description: str) -> str:
     """Named results, one a line: every run as a dot, their mean and deviation."""
-    with _styled():
+    with styled():
         figure = Figure((WIDTH, 0.45 * len(rows) + 0.65), layout="constrained")
         axes = figure.subplots()
         for y, spread in enumerate(rows.values()):
@@ -214,7 +140,7 @@ def spreads(rows: Mapping[str, Mapping[str, Any]], name: str, description: str) 
         axes.spines["left"].set_visible(False)
         _percent(axes, "x")
         axes.set_xlabel("test accuracy, %")
-        return _inline(figure, name, description)
+        return inline(figure, name, description)
 
 
 def reliability(calibration: Mapping[str, Any]) -> str:
@@ -225,7 +151,7 @@ def reliability(calibration: Mapping[str, Any]) -> str:
     confidence = np.array([b["confidence"] for b in bins])
     count = np.array([b["count"] for b in bins])
     width = 0.9 * (bins[0]["to"] - bins[0]["from"])
-    with _styled():
+    with styled():
         figure = Figure((WIDTH, 4.0), layout="constrained")
         axes, below = figure.subplots(
             2, 1, sharex=True, gridspec_kw={"height_ratios": [3.4, 1]}
@@ -252,12 +178,12 @@ def reliability(calibration: Mapping[str, Any]) -> str:
         below.yaxis.get_major_locator().set_params(nbins=3, integer=True)
         _percent(axes)
         _percent(below, "x")
-        return _inline(figure, "reliability", "Accuracy by confidence of the decision")
+        return inline(figure, "reliability", "Accuracy by confidence of the decision")
 
 
 def fusion_weights(alpha: Mapping[str, np.ndarray]) -> str:
     """Median, quartiles and 5 to 95 % range of alpha_local, one class a line."""
-    with _styled():
+    with styled():
         figure = Figure((WIDTH, 0.36 * len(alpha) + 0.8), layout="constrained")
         axes = figure.subplots()
         axes.axvline(0.5, color=MUTED, linewidth=1, linestyle=(0, (4, 3)))
@@ -274,7 +200,7 @@ def fusion_weights(alpha: Mapping[str, np.ndarray]) -> str:
         axes.grid(False, axis="y")
         axes.spines["left"].set_visible(False)
         axes.set_xlabel("weight of the local branch (global has the rest)")
-        return _inline(figure, "alpha", "Fusion weight of the local branch by class")
+        return inline(figure, "alpha", "Fusion weight of the local branch by class")
 
 
 def robustness(
@@ -286,7 +212,7 @@ def robustness(
       series: (kernel size, spread of accuracy) by name.
       clean: accuracy without corruption, drawn as a level.
     """
-    with _styled():
+    with styled():
         figure = Figure((WIDTH, 2.9), layout="constrained")
         axes = figure.subplots()
         if clean is not None:
@@ -316,4 +242,4 @@ def robustness(
         axes.margins(y=0.15)
         _percent(axes)
         axes.legend(loc="lower left")
-        return _inline(figure, "robustness", "Test accuracy by kernel size of the blur")
+        return inline(figure, "robustness", "Test accuracy by kernel size of the blur")

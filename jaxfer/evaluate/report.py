@@ -105,13 +105,15 @@ def _robustness(results: dict[str, Any], selection: str) -> dict[str, Any] | Non
             points = series.setdefault(f"blur of {WHERE_NAMES[where]}", [])
             points.append((corruption["kernel_size"], entry["accuracy"]))
         clean = results["selections"][entry["selection"]]["accuracy"]["mean"]
-        change = entry["accuracy"]["mean"] - clean
+        change = f"{100 * (entry['accuracy']['mean'] - clean):+.1f}".replace("-", "−")
         rows.setdefault(name, {})[where] = {**entry, "change": change}
     curve = None
     if any(len(points) > 1 for points in series.values()):
         clean = results["selections"][selection]["accuracy"]["mean"]
         curve = Markup(figures.robustness(series, clean))
-    return {"rows": rows, "curve": curve, "where": WHERE_NAMES}
+    places = {entry["where"] for entry in entries}
+    where = {place: name for place, name in WHERE_NAMES.items() if place in places}
+    return {"rows": rows, "curve": curve, "where": where}
 
 
 def _context(

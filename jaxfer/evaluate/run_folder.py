@@ -66,11 +66,22 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def write_text(path: Path, text: str) -> Path:
-    """Writes so that a reader finds the old file or the new one, never a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Writes so that a reader finds the old file or the new one, never a part.
+
+    Raises:
+      DataError: if the disk is full, or the folder cannot be written.
+    """
     partial = path.with_name(path.name + ".partial")
-    partial.write_text(text, encoding="utf-8")
-    return partial.replace(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_text(text, encoding="utf-8")
+        return partial.replace(path)
+    except OSError as error:
+        raise DataError(
+            f"{path} could not be written ({error}). Free some space or allow "
+            "writing there, then run `jaxfer evaluate` on the run folder; nothing "
+            "that training left is lost."
+        ) from error
 
 
 def write_json(path: Path, content: Any) -> Path:

@@ -212,3 +212,10 @@ def test_a_training_on_corrupted_images_says_so(make_run):
     config["data"]["corruption"]["name"] = "gaussian_blur"
     (path / "config.json").write_text(json.dumps(config))
     assert "in training and test alike (blur, 15 × 15)" in protocol(load(path))
+
+
+def test_a_folder_that_cannot_be_written_is_explained(make_run):
+    path = make_run(folds=2, examples=60)
+    (path / "report").write_text("in the way")
+    with pytest.raises(DataError, match=r"could not be written.*jaxfer evaluate"):
+        write_report(path)
