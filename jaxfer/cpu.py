@@ -8,6 +8,7 @@ import os
 import platform
 import sys
 from collections.abc import Mapping
+from importlib.metadata import version
 
 APPLIED = "JAXFER_CPU_SETTINGS"
 
@@ -24,6 +25,11 @@ _MALLOC = ":".join(
 )
 
 
+# jaxlib 0.10 hands single convolutions to YNNPACK, whose weight gradients are
+# several times slower than Eigen's.
+_YNN = "--xla_cpu_experimental_ynn_fusion_type=-individual_convolution"
+
+
 def settings(environ: Mapping[str, str]) -> dict[str, str]:
     """The variables to add to an environment: empty where nothing applies.
 
@@ -37,6 +43,10 @@ def settings(environ: Mapping[str, str]) -> dict[str, str]:
     added = {APPLIED: "1"}
     if "GLIBC_TUNABLES" not in environ:
         added["GLIBC_TUNABLES"] = _MALLOC
+    flags = environ.get("XLA_FLAGS", "")
+    # A jaxlib that does not know a flag refuses to start: add it where it was seen.
+    if version("jaxlib").startswith("0.10.") and _YNN.split("=")[0] not in flags:
+        added["XLA_FLAGS"] = f"{flags} {_YNN}".strip()
     return added
 
 

@@ -18,7 +18,7 @@ from jax.sharding import Mesh
 from jaxfer.data import Dataset
 from jaxfer.methods.base import Batch, State, Variables
 from jaxfer.train import sharding
-from jaxfer.train.program import Data, Program, gather
+from jaxfer.train.program import Data, Program, gather, loops
 
 Tick = Callable[[int, State, Any], None]
 """Called with (next step, states, sums) after every dispatch."""
@@ -83,6 +83,7 @@ class Resident:
         self.mesh = mesh
         self._train: Any = None
         self._chunk = 1
+        self._loops = loops(mesh)
 
     def example(self, order: np.ndarray) -> Batch:
         """See `Feed`."""
@@ -126,7 +127,8 @@ class Resident:
                 previous.block_until_ready()
                 now = time.perf_counter()
                 rate = (now - began) / max(1, done)
-                self._chunk = max(1, int(DISPATCH_SECONDS / max(rate, 1e-9)))
+                if self._loops:
+                    self._chunk = max(1, int(DISPATCH_SECONDS / max(rate, 1e-9)))
                 began = now
             previous, done, start = token, stop - start, stop
             tick(start, states, sums)
@@ -136,8 +138,12 @@ class Resident:
         self, program: Program, variables: Variables, totals: Any, order: np.ndarray
     ) -> Any:
         """See `Feed`."""
-        stop = np.int32(order.shape[1])
-        return program.judge(variables, totals, self.data, self._put(order), stop)
+        placed, steps = self._put(order), order.shape[1]
+        chunk = steps if self._loops else 1
+        for start in range(0, steps, chunk):
+            between = np.int32(start), np.int32(start + chunk)
+            totals = program.judge(variables, totals, self.data, placed, *between)
+        return totals
 
     def outputs(
         self, program: Program, variables: Variables, order: np.ndarray

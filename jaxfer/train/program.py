@@ -1,8 +1,10 @@
 """The compiled pieces of one stage, for all runs of a group at once.
 
 Every array of a run has a leading axis R (folds times seeds); `vmap` makes one
-program of them. Loops over steps have a dynamic length, so that one compile
-serves every chunk of an epoch.
+program of them. On accelerators several steps go into one dispatch, in a loop of
+dynamic length, so that one compile serves every chunk of an epoch. On CPU a
+dispatch is one step: jaxlib 0.10 compiles convolutions inside a loop to naive
+code (measured 50 times slower and more), while a dispatch costs next to nothing.
 """
 
 import functools
@@ -29,12 +31,12 @@ class Program(NamedTuple):
 
     Attributes:
       train: `(states, sums, data, orders, keys, start, stop)`, the steps
-        start..stop of the (R, S, B) orders; returns (states, sums, token). States
+        start..stop of the (R, S, B) orders (just `start` on CPU); returns (states, sums, token). States
         and sums are donated; the token can be waited for.
       train_batch: `(states, sums, batch, keys, valid)`, one step on a batch
         (R, B, ...); the same results.
-      judge: `(variables, totals, data, orders, stop)`, totals plus the first
-        `stop` steps of the orders: {head: Classification}.
+      judge: `(variables, totals, data, orders, start, stop)`, totals plus the
+        steps start..stop of the orders: {head: Classification}.
       judge_batch: `(variables, totals, batch)`, totals plus one batch.
       outputs: `(variables, data, rows) -> {name: (R, B, ...)}`, logits of all
         heads and per-image scalars of the rows (R, B).
@@ -62,6 +64,11 @@ def gather(data: Data, rows: Array) -> Batch:
             lambda a: jax.vmap(lambda one, r: one[r])(a, rows), data["features"]
         )
     return batch
+
+
+def loops(mesh: Mesh) -> bool:
+    """Whether a dispatch may hold several steps; see the top of this file."""
+    return mesh.devices.flat[0].platform != "cpu"
 
 
 def over_runs(fn: Callable[..., Any], *args: Any) -> Any:
@@ -99,6 +106,11 @@ def build(
         shorter ones end in rows of -1, which change nothing.
       select: whether `end_epoch` chooses the best epoch (there is validation).
     """
+
+    loop = loops(mesh)
+
+    def repeat(start: Array, stop: Array, body: Callable, carry: Any) -> Any:
+        return lax.fori_loop(start, stop, body, carry) if loop else body(start, carry)
 
     def one_step(
         state: State, sums: Any, batch: Batch, key: Array, valid: Array
@@ -138,7 +150,7 @@ def build(
             rows = lax.dynamic_index_in_dim(orders, step, axis=1, keepdims=False)
             return all_runs(*carry, gather(data, rows), keys, rows[:, 0] >= 0)
 
-        states, sums = lax.fori_loop(start, stop, body, (states, sums))
+        states, sums = repeat(start, stop, body, (states, sums))
         return states, sums, jnp.copy(states.step)
 
     def inputs_of(batch: Batch) -> Any:
@@ -158,14 +170,19 @@ def build(
         return over_runs(one, variables, totals, batch)
 
     def judge(
-        variables: Any, totals: Any, data: Data, orders: Array, stop: Array
+        variables: Any,
+        totals: Any,
+        data: Data,
+        orders: Array,
+        start: Array,
+        stop: Array,
     ) -> Any:
         def body(step: Array, totals: Any) -> Any:
             rows = lax.dynamic_index_in_dim(orders, step, axis=1, keepdims=False)
             batch = gather(data, rows) | {"where": rows >= 0}
             return judge_batch(variables, totals, batch)
 
-        return lax.fori_loop(0, stop, body, totals)
+        return repeat(start, stop, body, totals)
 
     def outputs_batch(variables: Any, batch: Batch) -> dict[str, Array]:
         def one(variables: Any, batch: Batch) -> dict[str, Array]:
