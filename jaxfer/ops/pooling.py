@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxfer.ops.convolution import Padding, explicit_padding, pair
+from jaxfer.ops.geometry import Padding, explicit_padding, pair
 
 
 def max_pool(
