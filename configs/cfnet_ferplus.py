@@ -11,11 +11,11 @@ from jaxfer.methods import cfnet
 
 def get_config() -> ml_collections.ConfigDict:
     config = cfnet.default_config()
-    config.epochs = 16
+    config.epochs = 14
     config.batch_size = 64
     config.method.heads = "separate"
-    config.method.image_size = 56
-    config.method.width = 0.5
+    config.method.image_size = 49  # seven patches of 7; the images have 48
+    config.method.width = 0.375
     config.data.name = "ferplus"
     config.data.image_size = 48
     config.protocol.kind = "given"

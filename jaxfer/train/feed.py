@@ -64,6 +64,11 @@ class Feed(Protocol):
         """The stage's features of all N examples, leading axes R, N."""
 
 
+def used_steps(order: np.ndarray) -> int:
+    """Steps before those that are padding in every run."""
+    return int((order >= 0).any(axis=(0, 2)).sum())
+
+
 def table_arrays(dataset: Dataset) -> dict[str, np.ndarray]:
     """Labels (N,), target distributions (N, K) and row numbers (N,)."""
     table, classes = dataset.table, len(dataset.class_names)
@@ -138,7 +143,7 @@ class Resident:
         self, program: Program, variables: Variables, totals: Any, order: np.ndarray
     ) -> Any:
         """See `Feed`."""
-        placed, steps = self._put(order), order.shape[1]
+        placed, steps = self._put(order), used_steps(order)
         chunk = steps if self._loops else 1
         for start in range(0, steps, chunk):
             between = np.int32(start), np.int32(start + chunk)
@@ -255,7 +260,7 @@ class Streamed:
         self, program: Program, variables: Variables, totals: Any, order: np.ndarray
     ) -> Any:
         """See `Feed`."""
-        for batch in self._batches(order):
+        for batch in self._batches(order[:, : used_steps(order)]):
             totals = program.judge_batch(variables, totals, _masked(batch))
         return totals
 

@@ -264,6 +264,10 @@ def _judge(
         for part, rows in parts.items()
         if all(r.size for r in rows)
     }
+    longest = max(order.shape[1] for order in orders.values())
+    for part, order in orders.items():  # of one shape, to be compiled once
+        fill = ((0, 0), (0, longest - order.shape[1]), (0, 0))
+        orders[part] = np.pad(order, fill, constant_values=-1)
     classes = len(group.dataset.class_names)
     zero = programs.zero_totals(stage, states.variables, batch, classes)
 

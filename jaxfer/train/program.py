@@ -31,8 +31,9 @@ class Program(NamedTuple):
 
     Attributes:
       train: `(states, sums, data, orders, keys, start, stop)`, the steps
-        start..stop of the (R, S, B) orders (just `start` on CPU); returns (states, sums, token). States
-        and sums are donated; the token can be waited for.
+        start..stop of the (R, S, B) orders (`start` alone on CPU); returns
+        (states, sums, token). States and sums are donated; the token can be
+        waited for.
       train_batch: `(states, sums, batch, keys, valid)`, one step on a batch
         (R, B, ...); the same results.
       judge: `(variables, totals, data, orders, start, stop)`, totals plus the
@@ -106,7 +107,6 @@ def build(
         shorter ones end in rows of -1, which change nothing.
       select: whether `end_epoch` chooses the best epoch (there is validation).
     """
-
     loop = loops(mesh)
 
     def repeat(start: Array, stop: Array, body: Callable, carry: Any) -> Any:
@@ -252,9 +252,9 @@ def zero_totals(
         inputs = batch["features"] if stage.features else batch["image"]
         return heads_of(stage.predict(variables, inputs))
 
-    runs = batch["label"].shape[0]
-    names = jax.eval_shape(jax.vmap(heads), variables, batch)
+    names = _result_shapes(stage, heads, variables, batch)
     zero = metrics.zeros(num_classes)
+    runs = batch["label"].shape[0]
     return {
         name: jax.tree.map(lambda a: np.zeros((runs, *a.shape), a.dtype), zero)
         for name in names
@@ -263,11 +263,26 @@ def zero_totals(
 
 def zero_sums(stage: Stage, states: State, batch: Batch) -> dict[str, Any]:
     """What `train` starts an epoch from: NumPy zeros (R,) for every metric."""
-    keys = jax.eval_shape(
-        jax.vmap(jax.random.key), jax.ShapeDtypeStruct(batch["label"].shape[:1], int)
-    )
-    _, values = jax.eval_shape(jax.vmap(stage.train_step), states, batch, keys)
-    return jax.tree.map(lambda a: np.zeros(a.shape, a.dtype), values)
+
+    def values(state: State, batch: Batch) -> Any:
+        return stage.train_step(state, batch, jax.random.key(0))[1]
+
+    runs = batch["label"].shape[0]
+    shapes = _result_shapes(stage, values, states, batch)
+    return jax.tree.map(lambda a: np.zeros((runs, *a.shape), a.dtype), shapes)
+
+
+_SHAPES: dict[Any, Any] = {}
+
+
+def _result_shapes(stage: Stage, fn: Callable, *args: Any) -> Any:
+    """`jax.eval_shape` of one run, remembered: tracing a network takes seconds."""
+    one = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), args)
+    leaves, structure = jax.tree.flatten(one)
+    key = (stage, fn.__name__, structure, tuple((a.shape, a.dtype) for a in leaves))
+    if key not in _SHAPES:
+        _SHAPES[key] = jax.eval_shape(fn, *one)
+    return _SHAPES[key]
 
 
 @jax.jit

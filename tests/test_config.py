@@ -1,0 +1,75 @@
+import pytest
+import toy
+
+from jaxfer import config as configs
+from jaxfer.errors import ConfigError
+
+
+def test_configs_are_found_by_name_from_any_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    found = configs.find_config("cfnet_ckplus.py")
+    assert found.name == "cfnet_ckplus.py"
+    assert configs.find_config("cfnet_ckplus") == found
+    (tmp_path / "cfnet_ckplus.py").write_text("# nearer")
+    assert configs.find_config("cfnet_ckplus.py") == tmp_path / "cfnet_ckplus.py"
+
+
+def test_an_unknown_config_names_the_nearest():
+    with pytest.raises(ConfigError, match=r"Did you mean 'cfnet_ckplus\.py'"):
+        configs.find_config("cfnet_ckpluss.py")
+
+
+@pytest.mark.parametrize(
+    ("field", "near"),
+    [
+        ("optim.learnin_rate", "optim.learning_rate"),
+        ("learning_rate", "optim.learning_rate"),
+        ("protocol.fold", "protocol.folds"),
+        ("optim", "is a group: set one of optim.name"),
+    ],
+)
+def test_an_unknown_field_names_the_nearest(field, near):
+    with pytest.raises(ConfigError, match=near):
+        configs.check_field(toy.config(), field)
+
+
+def test_everything_that_is_wrong_is_listed_at_once():
+    config = toy.config()
+    configs.validate(config)
+    config.precision = "float8"
+    config.optim.plateau.metric = "loss"
+    config.optim.name = "sdg"
+    config.protocol.folds = 1
+    config.protocol.validation = 1.5
+    with pytest.raises(ConfigError) as error:
+        configs.validate(config)
+    for part in ("precision is 'float8'", "nadam", "folds is 1", "below 1"):
+        assert part in str(error.value)
+
+
+def test_differences_ignore_what_changes_no_result():
+    old, new = toy.config(), toy.config()
+    new.workdir = "elsewhere"
+    new.data.workers = 3
+    new.checkpoint.keep = 9
+    assert configs.differences(old, new) == []
+    new.optim.learning_rate = 0.5
+    new.protocol.folds = 3
+    assert configs.differences(old, new) == [
+        "optim.learning_rate: 0.0001 -> 0.5",
+        "protocol.folds: 5 -> 3",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("x = 1", "has no attribute 'get_config'"),
+        ("def get_config(): return 1 / 0", "ZeroDivisionError"),
+        ("def get_config(:", "SyntaxError"),
+    ],
+)
+def test_a_file_that_gives_no_config_is_named(tmp_path, text, message):
+    (tmp_path / "broken.py").write_text(text)
+    with pytest.raises(ConfigError, match=rf"broken\.py does not give.*{message}"):
+        configs.read_config(tmp_path / "broken.py")
