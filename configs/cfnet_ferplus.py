@@ -11,7 +11,7 @@ from jaxfer.methods import cfnet
 
 def get_config() -> ml_collections.ConfigDict:
     config = cfnet.default_config()
-    config.epochs = 14
+    config.epochs = 10
     config.batch_size = 64
     config.method.heads = "separate"
     config.method.image_size = 49  # seven patches of 7; the images have 48

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from absl import app, flags
+from absl import app, flags, logging
 from ml_collections import config_flags
 
 from jaxfer import config as configs
@@ -82,6 +82,7 @@ def _train(words: Sequence[str]) -> None:
             " --config.optim.learning_rate=3e-4"
         )
     cpu.apply()
+    logging.set_verbosity(logging.WARNING)  # Orbax tells every step it takes
     import jax
 
     from jaxfer import evaluate, train

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 from jax import lax
 
 Pair = tuple[int, int]
@@ -63,13 +64,13 @@ def explicit_padding(
 def spatial_pad(x: jax.Array, pads: Pads, value: float = 0.0) -> jax.Array:
     """Pad height and width of (B, H, W, C); negative numbers crop."""
     config = ((0, 0, 0), (*pads[0], 0), (*pads[1], 0), (0, 0, 0))
-    return lax.pad(x, jax.numpy.asarray(value, x.dtype), config)
+    return lax.pad(x, jnp.asarray(value, x.dtype), config)
 
 
 def spatial_slice(
     x: jax.Array, start: Sequence[int], count: Sequence[int], strides: Sequence[int]
 ) -> jax.Array:
-    """Take `count` rows and columns of (B, H, W, C) from `start` on, `strides` apart."""
+    """Cut `count` rows and columns out of (B, H, W, C), `strides` apart."""
     limit = [i + (n - 1) * s + 1 for i, n, s in zip(start, count, strides, strict=True)]
     return lax.slice(
         x,
