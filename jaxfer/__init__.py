@@ -4,7 +4,7 @@ Importing the package loads nothing heavy: JAX, Flax and the data libraries
 are imported by the module that needs them, when it is needed.
 """
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 __all__ = ["__version__", "load"]
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from jaxfer.predict import load
 
 
-def __getattr__(name: str):
+def __getattr__(name: str) -> Any:
     if name == "load":
         from jaxfer.predict import load
 

@@ -31,7 +31,7 @@ and a checkpoint can fall between them; the number changes no result."""
 class Feed(Protocol):
     """What the loop needs of either kind."""
 
-    def example(self, order: np.ndarray) -> Batch:
+    def example(self, order: np.ndarray) -> Any:
         """Shapes of one batch (R, B, ...)."""
 
     def compile(
@@ -90,7 +90,7 @@ class Resident:
         self._chunk = 1
         self._loops = loops(mesh)
 
-    def example(self, order: np.ndarray) -> Batch:
+    def example(self, order: np.ndarray) -> Any:
         """See `Feed`."""
         rows = jax.ShapeDtypeStruct((order.shape[0], order.shape[2]), np.int32)
         return jax.eval_shape(gather, self.data, rows)
@@ -211,7 +211,7 @@ class Streamed:
                 yield ahead.pop(0)
         yield from ahead
 
-    def example(self, order: np.ndarray) -> Batch:
+    def example(self, order: np.ndarray) -> Any:
         """See `Feed`."""
         shape = (order.shape[0], order.shape[2])
         classes = len(self.dataset.class_names)

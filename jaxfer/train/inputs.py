@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import jax
+import jax.numpy as jnp
 import ml_collections
 import numpy as np
 from jax import Array
@@ -66,7 +67,9 @@ def resident_images(
             rows = np.arange(first, first + batch)
             # The last batch repeats its last image: one shape, one compile.
             padded = np.minimum(rows, count - 1).astype(np.int32)
-            changed = np.asarray(change(images[padded], padded))
+            changed = np.asarray(
+                change(jnp.asarray(images[padded]), jnp.asarray(padded))
+            )
             images[rows[rows < count]] = changed[: np.sum(rows < count)]
     return images
 

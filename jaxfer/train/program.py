@@ -46,14 +46,14 @@ class Program(NamedTuple):
       end_epoch: `(states, tracker, values, epoch) -> (states, tracker)`.
     """
 
-    train: Callable
-    train_batch: Callable
-    judge: Callable
-    judge_batch: Callable
-    outputs: Callable
-    outputs_batch: Callable
-    features: Callable | None
-    end_epoch: Callable
+    train: Any
+    train_batch: Any
+    judge: Any
+    judge_batch: Any
+    outputs: Any
+    outputs_batch: Any
+    features: Any
+    end_epoch: Any
 
 
 def gather(data: Data, rows: Array) -> Batch:
@@ -107,7 +107,7 @@ def build(
         shorter ones end in rows of -1, which change nothing.
       select: whether `end_epoch` chooses the best epoch (there is validation).
     """
-    loop = loops(mesh)
+    loop, features = loops(mesh), stage.features
 
     def repeat(start: Array, stop: Array, body: Callable, carry: Any) -> Any:
         return lax.fori_loop(start, stop, body, carry) if loop else body(start, carry)
@@ -148,7 +148,9 @@ def build(
     ) -> tuple[State, Any, Array]:
         def body(step: Array, carry: tuple) -> tuple:
             rows = lax.dynamic_index_in_dim(orders, step, axis=1, keepdims=False)
-            return all_runs(*carry, gather(data, rows), keys, rows[:, 0] >= 0)
+            states, sums = carry
+            batch, valid = gather(data, rows), rows[:, 0] >= 0
+            return all_runs(states, sums, batch, keys, valid)
 
         states, sums = repeat(start, stop, body, (states, sums))
         return states, sums, jnp.copy(states.step)
@@ -216,10 +218,10 @@ def build(
         return over_runs(one, states, tracker, values)
 
     def all_features(variables: Any, images: Array) -> Any:
-        return over_runs(lambda v: features(v, images), variables)
+        assert features is not None
+        return over_runs(lambda mine: features(mine, images), variables)
 
     by_run = sharding.by_run(mesh)
-    features = stage.features
     return Program(
         train=jax.jit(
             train, donate_argnums=(0, 1), out_shardings=(by_run, by_run, by_run)

@@ -66,12 +66,12 @@ def finish(group: Group, progress: Progress) -> None:
         for r, run in enumerate(group.runs):
             test = run.rows.test
             run.folder.mkdir(parents=True, exist_ok=True)
-            np.savez_compressed(
-                run.folder / f"predictions_{selection}.npz",
-                index=test,
-                label=group.dataset.table.label[test],
+            arrays: dict[str, Any] = {
+                "index": test,
+                "label": group.dataset.table.label[test],
                 **{name: a[r, : len(test)] for name, a in outputs.items()},
-            )
+            }
+            np.savez_compressed(run.folder / f"predictions_{selection}.npz", **arrays)
             mine = jax.tree.map(operator.itemgetter(r), host)
             save_variables(run.folder / f"model_{selection}", mine)
     share = {k: v / len(group.runs) for k, v in progress.seconds.items()}
