@@ -28,6 +28,7 @@ def default_config() -> ml_collections.ConfigDict:
         "name": "cfnet",
         "heads": "shared",  # or separate, as released for MMI and RAF-DB
         "width": 1.0,  # multiplies every channel and dense unit
+        "momentum": 0.99,  # of batch norm's running statistics
         "image_size": 224,  # pixels that the network sees; a multiple of 7
         "channel_order": "bgr",  # the released code reads images with OpenCV
         "weighting": "equal",  # or fixed, or uncertainty (learned)
@@ -56,7 +57,12 @@ def create(
     options = config.method
     dtype = jnp.dtype(config.precision)
     network = models.create(
-        "cfnet", num_classes, heads=options.heads, width=options.width, dtype=dtype
+        "cfnet",
+        num_classes,
+        heads=options.heads,
+        width=options.width,
+        momentum=options.momentum,
+        dtype=dtype,
     )
     fusion = models.create(
         "cfnet_fusion", num_classes, width=options.width, dtype=dtype

@@ -27,7 +27,8 @@ LOCAL_CHANNELS = (128, 128, 256, 512, 512)
 GLOBAL_CHANNELS = (64, 64, 128, 256, 512)
 HEADS = ("local", "global", "fused")
 SEPARATE_UNITS = {"local": (512, 1024), "global": (512, 1024), "fused": (1024, 2048)}
-BATCH_NORM = {"momentum": 0.99, "epsilon": 1.1e-5}
+EPSILON = 1.1e-5
+"""Of batch norm, as released."""
 
 
 def glorot_uniform(
@@ -67,10 +68,12 @@ class Branch(nn.Module):
 
     Attributes:
       channels: of the five blocks.
+      momentum: of batch norm's running statistics.
       dtype: of the computation; None keeps the input's.
     """
 
     channels: tuple[int, ...]
+    momentum: float = 0.99
     dtype: Dtype = None
 
     @nn.compact
@@ -85,7 +88,8 @@ class Branch(nn.Module):
                 kernel_init=glorot_uniform,
                 name=f"conv{block}",
             )(x)
-            x = BatchNorm(**BATCH_NORM, name=f"bn{block}")(nn.relu(x), train=train)
+            norm = BatchNorm(self.momentum, EPSILON, name=f"bn{block}")
+            x = norm(nn.relu(x), train=train)
             x = ops.max_pool(x, 3, strides=1 if block == "1a" else 2)
         return ops.global_avg_pool(x)
 
@@ -106,6 +110,8 @@ class CFNet(nn.Module):
       heads: "shared" or "separate".
       width: multiplies every channel and hidden unit, to multiples of 8.
       grid: patches per side of the local branch's input.
+      momentum: of batch norm's running statistics, 0.99 as released; trainings of a
+        few hundred steps want less.
       dtype: of the computation up to the logits, which are at least float32; None
         keeps the input's.
 
@@ -118,6 +124,7 @@ class CFNet(nn.Module):
     heads: str = "shared"
     width: float = 1.0
     grid: int = 7
+    momentum: float = 0.99
     dtype: Dtype = None
 
     def __post_init__(self) -> None:
@@ -152,7 +159,7 @@ class CFNet(nn.Module):
 
         def branch(name: str, channels: tuple[int, ...], x: jax.Array) -> jax.Array:
             channels = tuple(scaled(c, self.width) for c in channels)
-            return Branch(channels, self.dtype, name=name)(x, train)
+            return Branch(channels, self.momentum, self.dtype, name=name)(x, train)
 
         patches = ops.patches_to_channels(images, self.grid)
         local = branch("local", LOCAL_CHANNELS, patches)
