@@ -7,8 +7,9 @@ measures it again; a form whose gain has gone can be deleted):
   to YNNPACK, which computes this one at 10 to 50 GFLOP/s where the older Eigen
   route reaches 100 to 180. The flag
   `--xla_cpu_experimental_ynn_fusion_type=-individual_convolution` brings that route
-  back. Without it, one padded row makes the "kernel" (here the output's gradient)
-  taller than the image, which YNNPACK declines: 2 to 5 times faster.
+  back; `jaxfer.cpu` sets it for the launcher. Without it these gradients are as fast
+  as lax's. (A padded row also makes YNNPACK decline: 2 to 5 times faster for some
+  shapes, 20 times slower for others.)
 - Any gradient inside `lax.scan`, `lax.map` or another loop. XLA reorders the
   dimensions of a convolution for Eigen only outside loops; the gradients that lax
   derives then run as naive loops, 10 (input) to 200 (kernel) times slower. All
@@ -22,7 +23,6 @@ Tried without gain: horizontal taps folded into channels, or space to depth, for
 the few channels of a first layer.
 """
 
-import os
 from collections.abc import Sequence
 
 import jax
@@ -229,8 +229,6 @@ def _as_convolution(
         pads.append((low, covered - low - x.shape[1 + axis]))
     x, padding = _crop(x, (pads[0], pads[1]))
     image, kernel = x.transpose(3, 1, 2, 0), g.transpose(1, 2, 0, 3)
-    if geometry.strides == geometry.dilation == (1, 1) and not _eigen_convolutions():
-        image, kernel, padding = _taller_kernel(image, kernel, padding)
     dk = lax.conv_general_dilated(
         image,
         kernel,
@@ -240,34 +238,3 @@ def _as_convolution(
         dimension_numbers=DIMENSIONS,
     )
     return dk.transpose(1, 2, 0, 3)
-
-
-def _taller_kernel(
-    image: jax.Array, kernel: jax.Array, pads: Pads
-) -> tuple[jax.Array, jax.Array, Pads]:
-    """Let the kernel exceed the image along one axis, by zeros, for an equal result.
-
-    YNNPACK declines such a convolution. The image is padded along the other axis,
-    for XLA exchanges image and kernel when the kernel has more pixels.
-    """
-    for axis, other in ((0, 1), (1, 0)):
-        extra = max(image.shape[1 + axis] + 1 - kernel.shape[axis], 0)
-        taller = (kernel.shape[axis] + extra) * kernel.shape[other]
-        wider = image.shape[1 + other] + sum(pads[other])
-        if taller > image.shape[1 + axis] * wider:
-            continue
-        grow, moved = [(0, 0), (0, 0)], [(0, 0), (0, 0)]
-        grow[other] = pads[other]
-        moved[axis] = (pads[axis][0], pads[axis][1] + extra)
-        rows = ((0, extra), (0, 0)) if axis == 0 else ((0, 0), (0, extra))
-        return (
-            spatial_pad(image, (grow[0], grow[1])),
-            jnp.pad(kernel, (*rows, (0, 0), (0, 0))),
-            (moved[0], moved[1]),
-        )
-    return image, kernel, pads
-
-
-def _eigen_convolutions() -> bool:
-    """Whether XLA was told to keep convolutions from YNNPACK."""
-    return "-individual_convolution" in os.environ.get("XLA_FLAGS", "")
