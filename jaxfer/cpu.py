@@ -25,8 +25,9 @@ _MALLOC = ":".join(
 )
 
 
-# jaxlib 0.10 hands single convolutions to YNNPACK, whose weight gradients are
+# jaxlib hands single convolutions to YNNPACK, whose weight gradients are
 # several times slower than Eigen's.
+_YNN_KNOWN = ("0.10.", "0.12.")
 _YNN = "--xla_cpu_experimental_ynn_fusion_type=-individual_convolution"
 
 
@@ -45,7 +46,7 @@ def settings(environ: Mapping[str, str]) -> dict[str, str]:
         added["GLIBC_TUNABLES"] = _MALLOC
     flags = environ.get("XLA_FLAGS", "")
     # A jaxlib that does not know a flag refuses to start: add it where it was seen.
-    if version("jaxlib").startswith("0.10.") and _YNN.split("=")[0] not in flags:
+    if version("jaxlib").startswith(_YNN_KNOWN) and _YNN.split("=")[0] not in flags:
         added["XLA_FLAGS"] = f"{flags} {_YNN}".strip()
     return added
 

@@ -81,5 +81,5 @@ def test_cpu_settings_are_added_once_and_never_replace_the_users(monkeypatch):
     assert cpu.settings({"JAX_PLATFORMS": "cuda"}) == {}
     assert cpu.settings({"JAXFER_CPU_SETTINGS": "0"}) == {}
     # A flag that a jaxlib does not know would stop the process.
-    monkeypatch.setattr(cpu, "version", lambda name: "0.11.0")
+    monkeypatch.setattr(cpu, "version", lambda name: "0.9.0")
     assert "XLA_FLAGS" not in cpu.settings({})
