@@ -1,0 +1,86 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from jaxfer.config import optimizer_config
+from jaxfer.errors import ConfigError
+from jaxfer.methods.optimizers import create_optimizer, create_plateau, create_schedule
+
+
+def optim(**fields):
+    config = optimizer_config()
+    config.update({"learning_rate": 0.1, **fields})
+    return config
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({}, [0.1, 0.1, 0.1, 0.1]),
+        ({"schedule": "exponential", "decay": 0.5}, [0.1, 0.05, 0.025, 0.0125]),
+        (
+            {"schedule": "step", "decay": 0.1, "milestones": (2,)},
+            [0.1, 0.1, 0.01, 0.01],
+        ),
+        (
+            {"schedule": "cosine", "floor": 0.2},
+            [0.08 * (1 + np.cos(np.pi * e / 4)) / 2 + 0.02 for e in range(4)],
+        ),
+    ],
+)
+def test_schedules_by_epoch(fields, expected):
+    schedule = create_schedule(optim(**fields), epochs=4, steps_per_epoch=10)
+    found = [float(schedule(jnp.asarray(10 * e))) for e in range(4)]
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+def test_warm_up_rises_to_the_rate_and_hands_over():
+    schedule = create_schedule(optim(warmup_epochs=1.0), epochs=4, steps_per_epoch=10)
+    found = [float(schedule(jnp.asarray(s))) for s in (0, 5, 10, 20)]
+    np.testing.assert_allclose(found, [0, 0.05, 0.1, 0.1], rtol=1e-6)
+
+
+def updates(config, gradient, param):
+    optimizer = create_optimizer(config, epochs=1, steps_per_epoch=1)
+    with jax.numpy_dtype_promotion("standard"):
+        return optimizer.update(gradient, optimizer.init(param), param)[0]
+
+
+def test_decay_is_in_the_gradient_but_decoupled_for_adamw():
+    param, gradient = jnp.asarray([2.0]), jnp.asarray([1.0])
+    sgd = optim(name="sgd", momentum=0.0, weight_decay=0.25)
+    np.testing.assert_allclose(updates(sgd, gradient, param), [-0.1 * 1.5], rtol=1e-6)
+    # Adam's first step is the sign of the gradient, decay or not ...
+    adam = optim(name="adam", weight_decay=0.25)
+    np.testing.assert_allclose(updates(adam, gradient, param), [-0.1], rtol=1e-5)
+    # ... and decoupled decay comes on top of it.
+    adamw = optim(name="adamw", weight_decay=0.25)
+    np.testing.assert_allclose(updates(adamw, gradient, param), [-0.15], rtol=1e-5)
+
+
+def test_gradients_are_clipped_by_their_global_norm():
+    config = optim(name="sgd", momentum=0.0, clip_norm=1.0)
+    update = updates(config, jnp.asarray([3.0, 4.0]), jnp.zeros(2))
+    np.testing.assert_allclose(update, [-0.06, -0.08], rtol=1e-6)
+
+
+def test_nadam_is_optax_nadam():
+    param, gradient = jnp.asarray([2.0]), jnp.asarray([0.3])
+    nadam = optax.nadam(0.1)
+    with jax.numpy_dtype_promotion("standard"):
+        expected = nadam.update(gradient, nadam.init(param), param)[0]
+    np.testing.assert_allclose(updates(optim(), gradient, param), expected)
+
+
+def test_an_unknown_name_is_an_error():
+    with pytest.raises(ConfigError, match="lion"):
+        create_optimizer(optim(name="lion"), epochs=1, steps_per_epoch=1)
+
+
+def test_no_metric_means_no_plateau():
+    assert create_plateau(optim()) is None
+    config = optim()
+    config.plateau.metric = "loss"
+    assert create_plateau(config).metric == "loss"
