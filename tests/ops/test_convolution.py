@@ -180,21 +180,6 @@ def test_gradients_inside_a_loop(strides):
         assert_same(descend(ops.conv), descend(plain), (k,))
 
 
-@pytest.mark.parametrize("size", [(9, 4), (4, 9)])
-def test_both_routes_of_the_kernel_gradient(size, monkeypatch):
-    with jax.enable_x64():
-        x, k = operands(size, 3, (3, 2), 4)
-        weights = jnp.ones((2, *size, 4))
-        for flags in (
-            "",
-            "--xla_cpu_experimental_ynn_fusion_type=-individual_convolution",
-        ):
-            monkeypatch.setenv("XLA_FLAGS", flags)
-            assert_same(
-                first_order(ops.conv, weights), first_order(plain, weights), (x, k)
-            )
-
-
 @pytest.mark.parametrize("strides, padding", [(1, 0), (2, 1), (3, 0)])
 def test_transpose_is_the_adjoint(strides, padding):
     with jax.enable_x64():
