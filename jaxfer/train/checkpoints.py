@@ -70,9 +70,10 @@ class Checkpoints:
 
     def set_aside(self, number: int) -> Path:
         """Move a damaged checkpoint out of the way; nothing is deleted."""
-        target = self._folder.parent / f"damaged_{self._folder.name}_{number}"
-        if target.exists():
-            shutil.rmtree(target)
+        name = f"damaged_{self._folder.name}_{number}"
+        target = self._folder.parent / name
+        while target.exists():
+            target = target.with_name(f"{target.name}_again")
         shutil.move(self._folder / str(number), target)
         self._manager.reload()
         return target

@@ -1,6 +1,6 @@
 """From a config to a finished working folder."""
 
-import errno
+import json
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,13 +17,17 @@ from jaxfer.data.splits import Fold, make_folds
 from jaxfer.errors import CheckpointError, ConfigError
 from jaxfer.methods.base import Method, Variables
 from jaxfer.train import memory, results, sharding
-from jaxfer.train.checkpoints import Checkpoints
-from jaxfer.train.inputs import create_feed, resident_images
-from jaxfer.train.log import MetricsLog, full_disk, write_json
-from jaxfer.train.loop import DoesNotFit, Group, train_group
+from jaxfer.train.checkpoints import Checkpoints, load_variables
+from jaxfer.train.group import DoesNotFit, Group
+from jaxfer.train.inputs import create_feed, is_resident, resident_images
+from jaxfer.train.log import MetricsLog, full_disk, is_full_disk, write_json
+from jaxfer.train.loop import train_group
 from jaxfer.train.orders import Run
 
 Say = Callable[[str], None]
+
+PLAN = "plan.json"
+"""What was decided by the memory there was when a run began."""
 
 
 class Experiment(NamedTuple):
@@ -75,6 +79,13 @@ def open_experiment(
     method = methods.create(
         config, num_classes=len(dataset.class_names), steps_per_epoch=steps
     )
+    smallest = min(len(fold.train) for fold in folds)
+    for stage in method.stages:
+        if stage.batch_size > smallest:
+            raise ConfigError(
+                f"stage {stage.name} takes batches of {stage.batch_size} images, and"
+                f" the smallest training part has {smallest}: lower the batch size"
+            )
     return Experiment(config, Path(workdir), dataset, folds, runs, method)
 
 
@@ -96,12 +107,19 @@ def run(
     Raises:
       JaxferError: anything that a user can act on.
     """
+    if jax.process_count() > 1:
+        raise ConfigError(
+            "training by several processes is not supported: start one process that"
+            " sees all accelerators of its host"
+        )
     experiment = open_experiment(config, workdir)
+    # A network that cannot be built must not leave a folder behind.
+    results.shapes(config, experiment.method)
     try:
         _claim(config, experiment.workdir)
         _train_all(experiment, command, say)
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    except (OSError, ValueError, RuntimeError) as error:
+        if is_full_disk(error):
             raise full_disk(error, experiment.workdir) from error
         raise
     return experiment.workdir
@@ -110,33 +128,63 @@ def run(
 def _train_all(experiment: Experiment, command: str, say: Say) -> None:
     config, workdir, dataset, folds, runs, method = experiment
     say(_summary(experiment))
-    images = resident_images(config, dataset, say)
-    facts = results.data_facts(workdir, dataset, folds, images)
+    facts = results.data_facts(workdir, dataset, folds)
     if facts["near_duplicates"]:
         say(
             f"warning: {len(facts['near_duplicates'])} test images have a nearly"
             " identical copy in the training or validation part; data.json lists them"
         )
     log = MetricsLog(workdir, tensorboard=config.log.tensorboard)
-    together = _together(experiment, resident=images is not None)
+    images, together = _plan(experiment, say)
     try:
         if together and not all(map(results.is_finished, runs)):
             try:
                 _train(experiment, "all", runs, images, log, say)
             except DoesNotFit:
                 say("the runs do not fit into memory at once; they take turns")
-        carried = None
-        for number, one in enumerate(runs):
-            if results.is_finished(one):
-                continue
-            variables = _train(
-                experiment, f"run_{number:03d}", [one], images, log, say, carried
-            )
-            if config.protocol.carry_weights_across_folds:
-                carried = variables
+                together = False
+                write_json(workdir / PLAN, {"resident": True, "together": together})
+        for number, one in enumerate([] if together else runs):
+            if not results.is_finished(one):
+                carried = _carried(experiment, number)
+                name = f"run_{number:03d}"
+                _train(experiment, name, [one], images, log, say, carried)
     finally:
         log.close()
     results.write_run(config, workdir, dataset, method, runs, facts, command)
+
+
+def _plan(experiment: Experiment, say: Say) -> tuple[np.ndarray | None, bool]:
+    """The resident images, if any, and whether all runs are trained at once.
+
+    What is decided by the memory of the moment is written down, so that a run that
+    continues elsewhere, or later, computes the same.
+    """
+    config, workdir, dataset = experiment[:3]
+    path = workdir / PLAN
+    plan = json.loads(path.read_text()) if path.exists() else None
+    if plan is None:
+        resident = is_resident(config, dataset, say)
+        plan = {
+            "resident": resident,
+            "together": _together(experiment, resident=resident),
+        }
+        write_json(path, plan)
+    images = resident_images(config, dataset) if plan["resident"] else None
+    return images, plan["together"]
+
+
+def _carried(experiment: Experiment, number: int) -> Variables | None:
+    """The last variables of the fold before, (1, ...), where they are carried."""
+    config, runs = experiment.config, experiment.runs
+    if not config.protocol.carry_weights_across_folds or number == 0:
+        return None
+    before = runs[number - 1]
+    if before.seed != runs[number].seed:
+        return None
+    like = results.shapes(config, experiment.method)
+    variables = load_variables(before.folder / "model_last", like)
+    return jax.tree.map(lambda a: a[None], variables)
 
 
 def _together(experiment: Experiment, *, resident: bool) -> bool:
@@ -161,8 +209,8 @@ def _train(
     log: MetricsLog,
     say: Say,
     initial: Variables | None = None,
-) -> Variables:
-    """Train one group and write its results; returns the last variables."""
+) -> None:
+    """Train one group and write its results."""
     config, dataset = experiment.config, experiment.dataset
     mesh = sharding.create_mesh(len(runs), config.batch_size)
     checkpoints = Checkpoints(
@@ -188,13 +236,13 @@ def _train(
         results.finish(group, progress)
     finally:
         checkpoints.close()
-    return progress.states.variables
 
 
 def _claim(config: ml_collections.ConfigDict, workdir: Path) -> None:
     """Write config.json, or check that the one there is of the same experiment."""
     path = workdir / "config.json"
-    if path.exists():
+    begun = (workdir / "metrics.csv").exists() or (workdir / "checkpoints").exists()
+    if path.exists() and begun:
         changed = differences(results.read_config(workdir).to_dict(), config.to_dict())
         if changed:
             raise CheckpointError(
@@ -203,7 +251,15 @@ def _claim(config: ml_collections.ConfigDict, workdir: Path) -> None:
                 + "\nName another folder with --workdir, or remove that one."
             )
         return
-    workdir.mkdir(parents=True, exist_ok=True)
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(
+            f"the working folder {workdir} cannot be made ({error}): name another"
+            " with --workdir"
+        ) from error
+    for stale in ("data.json", PLAN):  # of a config that never trained
+        (workdir / stale).unlink(missing_ok=True)
     write_json(path, config.to_dict() | {"jaxfer_version": jaxfer.__version__})
 
 

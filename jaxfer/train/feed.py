@@ -198,12 +198,10 @@ class Streamed:
             order[0],
             size=self.size,
             start=start,
-            process_index=jax.process_index(),
-            process_count=jax.process_count(),
             workers=self.workers,
         ):
             local = {name: np.asarray(a)[None] for name, a in batch.items()}
-            placed = sharding.put_local(local, sharding.batches(self.mesh))
+            placed = sharding.put(local, sharding.batches(self.mesh))
             if self.change is not None:
                 placed["image"] = self.change(placed["image"], placed["index"])
             ahead.append(placed)

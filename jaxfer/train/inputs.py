@@ -43,23 +43,29 @@ def corruption(
     return jax.jit(jax.vmap(one))
 
 
-def resident_images(
+def is_resident(
     config: ml_collections.ConfigDict,
     dataset: data.Dataset,
     say: Callable[[str], None],
-) -> np.ndarray | None:
-    """All images, uint8 (N, S, S, 3), or None where they are to be streamed."""
-    size, count = config.data.image_size, len(dataset.table)
-    wanted = count * size * size * 3
+) -> bool:
+    """Whether all images are kept on the device, by config and free memory."""
+    if config.data.resident != "auto":
+        return config.data.resident == "always"
+    wanted = len(dataset.table) * config.data.image_size**2 * 3
     room = RESIDENT_SHARE * memory.available_bytes()
-    if config.data.resident == "never":
-        return None
-    if config.data.resident == "auto" and wanted > room:
+    if wanted > room:
         say(
             f"streaming: the images would take {wanted / 2**30:.1f} GiB of the"
             f" {room / 2**30:.1f} GiB set aside for them"
         )
-        return None
+    return wanted <= room
+
+
+def resident_images(
+    config: ml_collections.ConfigDict, dataset: data.Dataset
+) -> np.ndarray:
+    """All images, uint8 (N, S, S, 3), corrupted if the config asks for it."""
+    size, count = config.data.image_size, len(dataset.table)
     images = data.read_images(dataset, np.arange(count), size)
     change, batch = corruption(config), 64
     if change is not None:

@@ -1,6 +1,7 @@
 """Where a run writes its figures: metrics.csv and TensorBoard events."""
 
 import csv
+import errno
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -93,7 +94,19 @@ def _text(value: Any) -> str:
     return f"{value:.7g}" if isinstance(value, float) else str(value)
 
 
-def full_disk(error: OSError, folder: Path) -> CheckpointError:
+def is_full_disk(error: BaseException) -> bool:
+    """Whether an error, or what caused it, is a full disk; Orbax tells by text."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if getattr(seen, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
+            return True
+        if "No space left on device" in str(seen) or "quota exceeded" in str(seen):
+            return True
+        seen = seen.__cause__ or seen.__context__
+    return False
+
+
+def full_disk(error: BaseException, folder: Path) -> CheckpointError:
     """What to tell a user whose disk is full."""
     return CheckpointError(
         f"the disk is full, writing {folder} ({error}). Checkpoints written before"

@@ -1,6 +1,5 @@
 """Training one group of runs (folds times seeds) through all stages."""
 
-import dataclasses
 import functools
 import sys
 import time
@@ -14,71 +13,13 @@ from jax import Array
 from jax.sharding import Mesh
 from tqdm import tqdm
 
-from jaxfer.data import Dataset
-from jaxfer.errors import CheckpointError
-from jaxfer.methods.base import Batch, Method, Stage, State, Variables
+from jaxfer.methods.base import Batch, Stage, State, Variables
 from jaxfer.train import program as programs
-from jaxfer.train import selection, sharding
-from jaxfer.train.checkpoints import Checkpoints, Position
+from jaxfer.train import resume, selection, sharding
+from jaxfer.train.checkpoints import Position
 from jaxfer.train.feed import Feed, Resident, table_arrays
-from jaxfer.train.log import MetricsLog
+from jaxfer.train.group import DoesNotFit, Group, Progress
 from jaxfer.train.orders import Run, run_keys, sequential_order, train_order
-
-_START = Position(0, 0, 0)
-
-
-class DoesNotFit(Exception):
-    """The runs of this group need more memory together than there is."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Group:
-    """Runs that are trained as one program, and what they are trained with.
-
-    Attributes:
-      method: what to train.
-      runs: R runs, a leading axis R in every array.
-      dataset: the table that rows refer to.
-      feed: where examples come from.
-      mesh: where arrays live.
-      image_size: pixels of an example.
-      checkpoints: of this group alone.
-      log: of the whole working folder.
-      every_seconds: between checkpoints, which fall at the end of a dispatch.
-      progress: whether to show a bar.
-      fits: judges the compiled train step of the first stage, by its memory.
-      say: for lines that a user should see.
-    """
-
-    method: Method
-    runs: list[Run]
-    dataset: Dataset
-    feed: Feed
-    mesh: Mesh
-    image_size: int
-    checkpoints: Checkpoints
-    log: MetricsLog
-    every_seconds: float
-    progress: bool = True
-    fits: Callable[[Any], bool] = lambda compiled: True
-    say: Callable[[str], None] = print
-
-    @property
-    def validated(self) -> bool:
-        """Whether every run has validation rows to choose an epoch by."""
-        return all(run.rows.validation.size for run in self.runs)
-
-
-@dataclasses.dataclass
-class Progress:
-    """How far a group has come; what a checkpoint holds."""
-
-    states: State
-    tracker: selection.Tracker
-    keys: Array
-    position: Position = _START
-    sums: Any = None
-    seconds: dict[str, float] = dataclasses.field(default_factory=dict)
 
 
 def train_group(group: Group, initial: Variables | None = None) -> Progress:
@@ -95,7 +36,7 @@ def train_group(group: Group, initial: Variables | None = None) -> Progress:
       CheckpointError: checkpoints exist, and none can be read.
       DoesNotFit: `group.fits` said no.
     """
-    progress = _restore(group, _fresh(group, initial))
+    progress = resume.restore(group, _fresh(group, initial))
     for index in range(progress.position.stage, len(group.method.stages)):
         if index > progress.position.stage:
             _begin_stage(group, progress, index)
@@ -189,7 +130,7 @@ def _train_stage(group: Group, progress: Progress, index: int) -> None:
         if due or now - saved_at >= group.every_seconds:
             progress.seconds[stage.name] = now - began
             progress.states, progress.sums, progress.position = states, sums, at
-            _save(group, progress, steps)
+            resume.save(group, progress, steps)
             saved_at = now
 
     states = progress.states
@@ -335,86 +276,3 @@ def _names(runs: list[Run]) -> str:
     if len(runs) == 1:
         return f"fold {runs[0].fold}, seed {runs[0].seed}"
     return f"{len(runs)} runs at once"
-
-
-def _tree(progress: Progress) -> dict[str, Any]:
-    return {
-        "states": progress.states,
-        "tracker": progress.tracker,
-        "sums": progress.sums,
-        "keys": jax.random.key_data(progress.keys),
-    }
-
-
-def _save(group: Group, progress: Progress, steps: int) -> None:
-    position = progress.position
-    before = sum(s.epochs for s in group.method.stages[: position.stage])
-    # Grows with the position, whatever the stages' numbers of steps.
-    number = (before + position.epoch) * 1_000_000 + position.step
-    meta = {
-        "position": list(position),
-        "steps_per_epoch": steps,
-        "class_names": list(group.dataset.class_names),
-        "sums": None if progress.sums is None else sorted(progress.sums),
-        "seconds": progress.seconds,
-    }
-    group.checkpoints.save(number, _tree(progress), meta)
-
-
-def _restore(group: Group, progress: Progress) -> Progress:
-    """The newest readable checkpoint of the group, or `progress` unchanged."""
-    numbers = group.checkpoints.numbers()
-    for number in numbers:
-        try:
-            meta = group.checkpoints.meta(number)
-            if tuple(meta["class_names"]) != tuple(group.dataset.class_names):
-                raise CheckpointError(
-                    f"the checkpoint knows the classes {meta['class_names']}, the"
-                    f" data set has {list(group.dataset.class_names)}. Use another"
-                    " working folder (--workdir)."
-                )
-            zero = np.zeros(len(group.runs), np.float32)
-            progress.sums = dict.fromkeys(meta["sums"], (zero, zero))
-            tree = group.checkpoints.restore(number, _tree(progress))
-        except (ValueError, KeyError, OSError, TypeError) as error:
-            place = group.checkpoints.set_aside(number)
-            group.say(
-                f"warning: checkpoint {number} is damaged ({error}); moved to {place},"
-                " trying the one before."
-            )
-            continue
-        position = Position(*meta["position"])
-        group.say(f"continuing at {_where(group, position)}")
-        _forget_later(group, position)
-        return Progress(
-            states=tree["states"],
-            tracker=tree["tracker"],
-            keys=jax.random.wrap_key_data(tree["keys"]),
-            position=position,
-            sums=tree["sums"],
-            seconds=dict(meta["seconds"]),
-        )
-    if numbers:
-        raise CheckpointError(
-            f"none of the {len(numbers)} checkpoints can be read; they were set aside"
-            " as damaged_*. Run the same command again to start this group afresh."
-        )
-    _forget_later(group, Position(0, 0, 0))
-    return progress
-
-
-def _where(group: Group, position: Position) -> str:
-    stage = group.method.stages[position.stage].name
-    return f"stage {stage}, epoch {position.epoch}, step {position.step}"
-
-
-def _forget_later(group: Group, position: Position) -> None:
-    """Drop rows of the log that these runs are going to write again."""
-    stages = [stage.name for stage in group.method.stages]
-    mine = {(str(run.seed), str(run.fold)) for run in group.runs}
-
-    def earlier(row: dict[str, str]) -> bool:
-        at = (stages.index(row["stage"]), int(row["epoch"]))
-        return (row["seed"], row["fold"]) not in mine or at < position[:2]
-
-    group.log.keep(earlier)

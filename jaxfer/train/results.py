@@ -1,6 +1,7 @@
 """What training leaves in a working folder, and reading it back."""
 
 import datetime
+import hashlib
 import json
 import operator
 import os
@@ -22,8 +23,8 @@ from jaxfer.methods.base import Method, Variables
 from jaxfer.train import memory
 from jaxfer.train import program as programs
 from jaxfer.train.checkpoints import load_variables, save_variables
+from jaxfer.train.group import Group, Progress
 from jaxfer.train.log import write_json
-from jaxfer.train.loop import Group, Progress
 from jaxfer.train.orders import Run, sequential_order
 
 FINISHED = "finished.json"
@@ -92,20 +93,30 @@ def data_facts(
     workdir: Path,
     dataset: data.Dataset,
     folds: list[Fold],
-    images: np.ndarray | None,
 ) -> dict[str, Any]:
     """Write the split manifest; count examples and find near-duplicates.
 
     A near-duplicate is a test image with its nearest copy in the training or
     validation part. What was found before is read, not searched again.
+
+    Raises:
+      CheckpointError: the folder belongs to other images, labels or folds.
     """
     path, table = workdir / "data.json", dataset.table
+    fingerprint = _fingerprint(dataset, folds)
     if path.exists():
-        return json.loads(path.read_text())
+        facts = json.loads(path.read_text())
+        if facts["fingerprint"] != fingerprint:
+            raise CheckpointError(
+                f"{workdir} holds a run on other data: the files, labels or folds of"
+                f" {dataset.name} have changed since. Name another folder with"
+                " --workdir, or prepare the data as it was."
+            )
+        return facts
     write_manifest(workdir / "split_manifest.csv", table, folds, dataset.class_names)
-    if images is None:
-        images = data.read_images(dataset, np.arange(len(table)), 32)
+    images = data.read_images(dataset, np.arange(len(table)), 32)
     facts = {
+        "fingerprint": fingerprint,
         "examples": len(table),
         "counts": {
             split: {
@@ -131,6 +142,16 @@ def data_facts(
     return facts
 
 
+def _fingerprint(dataset: data.Dataset, folds: list[Fold]) -> str:
+    """A hash of every file, label and part: what a run's result depends on."""
+    table, digest = dataset.table, hashlib.sha256()
+    for column in (table.file, table.sha256):
+        digest.update("\n".join(column.tolist()).encode())
+    for array in (table.label, *(rows for fold in folds for rows in fold)):
+        digest.update(np.ascontiguousarray(array, np.int32).tobytes())
+    return digest.hexdigest()
+
+
 def write_run(
     config: ml_collections.ConfigDict,
     workdir: Path,
@@ -146,7 +167,7 @@ def write_run(
         finished = json.loads((run.folder / FINISHED).read_text())
         for stage, value in finished["seconds"].items():
             seconds[stage] = seconds.get(stage, 0.0) + value
-    params = jax.tree.leaves(_shapes(config, method)["params"])
+    params = jax.tree.leaves(shapes(config, method)["params"])
     write_json(
         workdir / "run.json",
         {
@@ -176,7 +197,8 @@ def write_run(
     )
 
 
-def _shapes(config: ml_collections.ConfigDict, method: Method) -> Variables:
+def shapes(config: ml_collections.ConfigDict, method: Method) -> Variables:
+    """Shapes of a method's variables, found without computing them."""
     size = config.data.image_size
     images = jax.ShapeDtypeStruct((1, size, size, 3), np.uint8)
     key = jax.eval_shape(lambda: jax.random.key(0))
@@ -251,5 +273,5 @@ def load_run(workdir: str | Path, *, selection: str = "last", run: int = 0) -> T
         config, num_classes=len(facts["class_names"]), steps_per_epoch=1
     )
     folder = workdir / facts["runs"][run]["dir"] / f"model_{selection}"
-    variables = load_variables(folder, _shapes(config, method))
+    variables = load_variables(folder, shapes(config, method))
     return Trained(config, tuple(facts["class_names"]), method, variables)

@@ -45,21 +45,5 @@ def batches(mesh: Mesh) -> NamedSharding:
 
 
 def put(tree: Any, sharding: NamedSharding) -> Any:
-    """Host arrays, the same on every process, onto the devices."""
-    if jax.process_count() == 1:
-        return jax.device_put(tree, sharding)
-
-    def place(array: Any) -> jax.Array:
-        array = np.asarray(array)
-        return jax.make_array_from_callback(
-            array.shape, sharding, lambda index: array[index]
-        )
-
-    return jax.tree.map(place, tree)
-
-
-def put_local(tree: Any, sharding: NamedSharding) -> Any:
-    """Each process' own part of a global batch onto the devices."""
-    return jax.tree.map(
-        lambda a: jax.make_array_from_process_local_data(sharding, a), tree
-    )
+    """Host arrays onto the devices."""
+    return jax.device_put(tree, sharding)

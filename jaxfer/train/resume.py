@@ -1,0 +1,94 @@
+"""Saving the progress of a group, and continuing from it."""
+
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxfer.errors import CheckpointError
+from jaxfer.train.checkpoints import Position
+from jaxfer.train.group import Group, Progress
+
+
+def _tree(progress: Progress) -> dict[str, Any]:
+    return {
+        "states": progress.states,
+        "tracker": progress.tracker,
+        "sums": progress.sums,
+        "keys": jax.random.key_data(progress.keys),
+    }
+
+
+def save(group: Group, progress: Progress, steps: int) -> None:
+    """Begin to write a checkpoint of a group's progress; `steps` an epoch."""
+    position = progress.position
+    before = sum(s.epochs for s in group.method.stages[: position.stage])
+    # Grows with the position, whatever the stages' numbers of steps.
+    number = (before + position.epoch) * 1_000_000 + position.step
+    meta = {
+        "position": list(position),
+        "steps_per_epoch": steps,
+        "class_names": list(group.dataset.class_names),
+        "sums": None if progress.sums is None else sorted(progress.sums),
+        "seconds": progress.seconds,
+    }
+    group.checkpoints.save(number, _tree(progress), meta)
+
+
+def restore(group: Group, progress: Progress) -> Progress:
+    """The newest readable checkpoint of the group, or `progress` unchanged."""
+    numbers = group.checkpoints.numbers()
+    for number in numbers:
+        try:
+            meta = group.checkpoints.meta(number)
+            if tuple(meta["class_names"]) != tuple(group.dataset.class_names):
+                raise CheckpointError(
+                    f"the checkpoint knows the classes {meta['class_names']}, the"
+                    f" data set has {list(group.dataset.class_names)}. Use another"
+                    " working folder (--workdir)."
+                )
+            zero = np.zeros(len(group.runs), np.float32)
+            progress.sums = dict.fromkeys(meta["sums"], (zero, zero))
+            tree = group.checkpoints.restore(number, _tree(progress))
+        except (ValueError, KeyError, OSError, TypeError) as error:
+            place = group.checkpoints.set_aside(number)
+            group.say(
+                f"warning: checkpoint {number} is damaged ({error}); moved to {place},"
+                " trying the one before."
+            )
+            continue
+        position = Position(*meta["position"])
+        group.say(f"continuing at {_where(group, position)}")
+        _forget_later(group, position)
+        return Progress(
+            states=tree["states"],
+            tracker=tree["tracker"],
+            keys=jax.random.wrap_key_data(tree["keys"]),
+            position=position,
+            sums=tree["sums"],
+            seconds=dict(meta["seconds"]),
+        )
+    if numbers:
+        raise CheckpointError(
+            f"none of the {len(numbers)} checkpoints can be read; they were set aside"
+            " as damaged_*. Run the same command again to start this group afresh."
+        )
+    _forget_later(group, Position(0, 0, 0))
+    return progress
+
+
+def _where(group: Group, position: Position) -> str:
+    stage = group.method.stages[position.stage].name
+    return f"stage {stage}, epoch {position.epoch}, step {position.step}"
+
+
+def _forget_later(group: Group, position: Position) -> None:
+    """Drop rows of the log that these runs are going to write again."""
+    stages = [stage.name for stage in group.method.stages]
+    mine = {(str(run.seed), str(run.fold)) for run in group.runs}
+
+    def earlier(row: dict[str, str]) -> bool:
+        at = (stages.index(row["stage"]), int(row["epoch"]))
+        return (row["seed"], row["fold"]) not in mine or at < position[:2]
+
+    group.log.keep(earlier)
