@@ -51,7 +51,8 @@ def test_ckplus_copy_in_a_zip(trees, data_dir):
     report, data = prepared("ckplus", source, data_dir)
     assert len(data.table) == 14
     assert all("00000017" in file for file in data.table.file)
-    assert set(data.table.subject) == {"S010", "S011"}
+    assert list(data.table.subject) == ["S010"] * 7 + ["S011"] * 7
+    assert list(data.table.label) == list(range(7)) * 2
     names = [data.class_names[k] for k in data.table.label]
     assert names == [labels.canonical(f.split("/")[-2]) for f in data.table.file]
     assert reasons(report) == {"not an image of CK+48": 1}
@@ -64,6 +65,8 @@ def test_ckplus_copy_all_frames_and_duplicates(trees, data_dir):
     source = trees.ck48(**{"CK+48/fear/S010_000_00000017.png": twice})
     report, data = prepared("ckplus", source, data_dir, frames=3)
     assert len(data.table) == 42
+    assert list(data.table.sequence[:4]) == ["S010_000"] * 3 + ["S010_001"]
+    assert [file[-6:-4] for file in data.table.file[:4]] == ["15", "16", "17", "15"]
     assert list(reasons(report)) == ["duplicate name: the same frame in another folder"]
 
 
@@ -179,12 +182,34 @@ def test_rafdb(trees, data_dir, layout):
     assert not report.skips
 
 
+def test_rafdb_kaggle_folders_do_not_sort_by_class(trees, data_dir):
+    source = trees.rafdb_kaggle()
+    trees.write(source, {"DATASET/train/1/train_00009_aligned.jpg": trees.jpeg(9)})
+    _, data = prepared("rafdb", source, data_dir)
+    assert list(data.table.label[:8]) == [*range(7), 0]
+
+
 def test_image_folder(trees, data_dir):
     report, data = prepared("image_folder", trees.image_folder(), data_dir)
     assert data.class_names == ("bored", "happiness", "sadness")
     assert report.counts == {"all": {"bored": 3, "happiness": 3, "sadness": 3}}
     assert report.published is None
     assert data.table.file[0] == "faces/Happy/0.png"
+    assert [file[-5] for file in data.table.file] == [*"000111222"]
+    np.testing.assert_array_equal(
+        np.sort(data.table.label.reshape(3, 3)), [range(3)] * 3
+    )
+
+
+def test_image_folder_spreads_classes_of_different_size(trees, tmp_path, data_dir):
+    files = {f"happy/h{i:02d}.png": trees.png(i) for i in range(20)}
+    files |= {f"sad/s{i:02d}.png": trees.png(50 + i) for i in range(5)}
+    _, data = prepared("image_folder", trees.write(tmp_path / "x", files), data_dir)
+    blocks = data.table.label.reshape(5, 5)
+    np.testing.assert_array_equal(blocks.sum(axis=1), np.ones(5))
+    for k in range(2):
+        of_class = list(data.table.file[data.table.label == k])
+        assert of_class == sorted(of_class)
 
 
 def test_image_folder_with_splits_in_a_zip(trees, data_dir):

@@ -45,7 +45,8 @@ class Ckplus(FaceBuilder):
             class, neutral, which then comes first (official layout only).
 
         Returns:
-          The plan, sorted by file name.
+          The plan, sorted by subject, sequence and frame, in both layouts: the
+          class folders of CK+48 would put one class after the other.
         """
         assert source is not None
         if frames < 1:
@@ -168,14 +169,14 @@ def _copy(source: Source, images: dict[str, re.Match[str]], frames: int) -> Plan
         same.append((int(match[4]), name, expression))
     chosen = [
         (name, expression, sequence)
-        for sequence, found in sequences.items()
+        for sequence, found in sorted(sequences.items())
         for _, name, expression in sorted(found)[-frames:]
     ]
     examples = [
         _example(
             source, name, labels.CKPLUS.index(kind), sequence.split("_")[0], sequence
         )
-        for name, kind, sequence in sorted(chosen)
+        for name, kind, sequence in chosen
     ]
     published = Published(
         {"all": {name: n * min(frames, 3) for name, n in _SEQUENCES.items()}},

@@ -1,5 +1,6 @@
 """Any images sorted into folders by class, with or without a split above them."""
 
+from collections import defaultdict
 from functools import partial
 
 from jaxfer.data import labels
@@ -43,7 +44,11 @@ class ImageFolder(FaceBuilder):
           source: a folder or a zip; folders around the layout are looked through.
 
         Returns:
-          The plan, sorted by split and file name.
+          The plan, split by split. Within a split the classes take turns, each
+          in the order of its file names and evenly spread from the first row
+          to the last, so that any run of consecutive images (protocol.kind
+          `file_order`, validation_kind `last`) holds about the same share of
+          every class.
         """
         assert source is not None
         images = [name for name in source.sizes if is_image(name)]
@@ -83,9 +88,7 @@ class ImageFolder(FaceBuilder):
             Example(
                 name, split, names.index(class_names[kind]), partial(source.read, name)
             )
-            for split, kind, name in sorted(
-                found, key=lambda f: (_ORDER.index(f[0]), f[2])
-            )
+            for split, kind, name in _interleaved(found)
         ]
         layout = "image folder with splits" if splits else "image folder"
         total = sum(source.sizes[e.file] for e in examples)
@@ -104,6 +107,19 @@ def _common_depth(images: list[str]) -> int:
         if next(iter(folders))[-1].lower() in _SPLITS:
             return depth
         depth += 1
+
+
+def _interleaved(found: list[tuple[str, str, str]]) -> list[tuple[str, str, str]]:
+    """Sorts by split, then by a file's place within its class as a fraction."""
+    groups: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for split, kind, name in sorted(found):
+        groups[split, kind].append(name)
+    placed = [
+        (_ORDER.index(split), (2 * i + 1) / len(names), name, kind)
+        for (split, kind), names in groups.items()
+        for i, name in enumerate(names)
+    ]
+    return [(_ORDER[split], kind, name) for split, _, name, kind in sorted(placed)]
 
 
 def _class_names(source: Source, found: list[tuple[str, str, str]]) -> dict[str, str]:

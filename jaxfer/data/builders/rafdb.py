@@ -43,7 +43,7 @@ class Rafdb(FaceBuilder):
           source: the official `basic` folder or the Kaggle copy.
 
         Returns:
-          The plan, sorted by split and file name.
+          The plan, sorted by split and the images' own names, without folders.
         """
         assert source is not None
         tables = [name for name in source.sizes if _LIST.match(name)]
@@ -115,4 +115,5 @@ def _add(
 
 
 def _order(example: Example) -> tuple[bool, str]:
-    return example.split == "test", example.file
+    # Not the path: the Kaggle copy's class folders would sort by class.
+    return example.split == "test", example.file.rpartition("/")[2]
