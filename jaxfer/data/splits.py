@@ -7,6 +7,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from jaxfer.data.fold_checks import check_fold
 from jaxfer.errors import ConfigError, DataError
 
 Rows = NDArray[np.int32]
@@ -91,7 +92,8 @@ def make_folds(
 
     Raises:
       ConfigError: an unknown kind, or a number out of its range.
-      DataError: the table cannot be split that way; the message says why.
+      DataError: the table cannot be split that way, or a fold tests a class that
+        it does not train, or validates on one class; the message says why.
     """
     _check(protocol)
     if protocol.kind == "given":
@@ -110,16 +112,7 @@ def make_folds(
         validation = _validation(table, rest, protocol, number)
         train = np.setdiff1d(rest, validation, assume_unique=True)
         fold = Fold(*(rows.astype(np.int32) for rows in (train, validation, test)))
-        for part in ("train", "test"):
-            if getattr(fold, part).size == 0:
-                raise DataError(
-                    f"Fold {number} has no {part} images ({everything.size} images "
-                    f"in all, protocol {protocol.kind!r}, {protocol.folds} folds, "
-                    f"validation share {protocol.validation}). Use fewer folds or "
-                    "a smaller validation share."
-                )
-        if protocol.kind == "subject":
-            _assert_disjoint(table, np.concatenate([train, validation]), test)
+        check_fold(table, class_names, protocol, number, fold)
         folds.append(fold)
     return folds
 
@@ -290,11 +283,3 @@ def _subjects(
         )
     subjects, subject_of_row = np.unique(names, return_inverse=True)
     return subjects, subject_of_row
-
-
-def _assert_disjoint(
-    table: Columns, training: NDArray[np.intp], test: NDArray[np.intp]
-) -> None:
-    shared = np.intersect1d(table.subject[training], table.subject[test])
-    if shared.size:
-        raise AssertionError(f"subjects on both sides of a fold: {shared.tolist()}")

@@ -2,7 +2,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 
 from jaxfer.data.splits import KINDS, make_folds
@@ -49,7 +49,11 @@ def random_table(seed, n=90, subjects=12):
 def test_folds_partition_the_table(seed, kind, k, share, validation_kind):
     data = random_table(seed)
     settings_ = protocol(kind, k, share, validation_kind, seed)
-    folds = make_folds(data, NAMES, settings_)
+    try:
+        folds = make_folds(data, NAMES, settings_)
+    except DataError as error:  # chance put too few classes in some part
+        assert "tests classes" in str(error) or "of the class" in str(error)
+        reject()
     assert len(folds) == (1 if kind == "given" else k)
     for fold in folds:
         parts = np.concatenate(fold)
@@ -58,6 +62,9 @@ def test_folds_partition_the_table(seed, kind, k, share, validation_kind):
             assert rows.dtype == np.int32
             assert (np.diff(rows) > 0).all()
         assert (fold.validation.size == 0) == (share == 0.0)
+        classes = [set(data.label[rows]) for rows in fold]
+        assert classes[2] <= classes[0]
+        assert fold.validation.size < 5 or len(classes[1]) > 1
     if kind != "given":
         tests = np.concatenate([fold.test for fold in folds])
         np.testing.assert_array_equal(np.sort(tests), np.arange(90))
@@ -151,6 +158,31 @@ def test_the_seed_matters():
         a = make_folds(data, NAMES, protocol(kind))[0].test
         b = make_folds(data, NAMES, protocol(kind, seed=1))[0].test
         assert a.tolist() != b.tolist()
+
+
+def test_a_class_must_be_trained_to_be_tested():
+    data = table(np.repeat([0, 1, 2], 10), np.arange(30) % 6)
+    with pytest.raises(DataError, match=r"Fold 0 tests .* lacks: anger .*'stratified'"):
+        make_folds(data, NAMES, protocol("file_order"))
+    for kind in ("stratified", "subject"):
+        for fold in make_folds(data, NAMES, protocol(kind, 3, 0.2, "stratified")):
+            assert set(data.label[fold.test]) <= set(data.label[fold.train])
+    only_fear_of_one = table([0, 2, 1, 0, 2, 0, 2], [*"aaabbcc"])
+    with pytest.raises(DataError, match="lacks: fear"):
+        make_folds(only_fear_of_one, NAMES, protocol("subject"))
+
+
+def test_validation_must_hold_more_than_one_class():
+    split = ["train"] * 60 + ["test"] * 3
+    data = table([*np.repeat([0, 1, 2], 20), 0, 1, 2], split=split)
+    with pytest.raises(
+        DataError, match=r"Fold 0's 6 validation .* the class happiness"
+    ):
+        make_folds(data, NAMES, protocol("given", 1, 0.1, "last"))
+    few = make_folds(data, NAMES, protocol("given", 1, 0.05, "last"))[0].validation
+    assert 0 < few.size < 5
+    (fold,) = make_folds(data, NAMES, protocol("given", 1, 0.1, "stratified"))
+    assert set(data.label[fold.validation]) == {0, 1, 2}
 
 
 TWO = table([0, 0, 0, 1, 1], ["a", "a", "b", "b", "b"])
