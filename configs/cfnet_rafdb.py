@@ -21,6 +21,5 @@ def get_config() -> ml_collections.ConfigDict:
     config.protocol.kind = "given"
     for optim in (config.optim, config.fusion.optim):
         optim.plateau.metric = "loss"
-        optim.plateau.mode = "min"
         optim.plateau.patience = 50
     return config

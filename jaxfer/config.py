@@ -14,19 +14,47 @@ from typing import Any
 
 import ml_collections
 
+from jaxfer.data import splits
 from jaxfer.errors import ConfigError
 
 CHOICES: dict[str, tuple[str, ...]] = {
     "data.label_mode": ("majority", "soft"),
+    "data.corruption.name": ("", "gaussian_blur", "gaussian_noise"),
     "data.resident": ("auto", "always", "never"),
-    "protocol.kind": ("given", "subject", "stratified", "file_order"),
-    "protocol.validation_kind": ("last", "random", "stratified", "subject", "given"),
+    "protocol.kind": splits.KINDS,
+    "protocol.validation_kind": splits.VALIDATION_KINDS,
     "protocol.parallel_folds": ("auto", "always", "never"),
     "precision": ("float32", "bfloat16"),
     "optim.name": ("nadam", "adam", "adamw", "sgd"),
     "optim.schedule": ("constant", "cosine", "exponential", "step"),
+    "method.heads": ("shared", "separate"),
+    "method.channel_order": ("bgr", "rgb"),
+    "method.weighting": ("equal", "fixed", "uncertainty"),
 }
-"""Fields that take one of a few words."""
+"""Fields that take one of a few words, wherever they stand in the config."""
+
+MINIMA: dict[str, float] = {
+    "epochs": 1,
+    "batch_size": 1,
+    "seed": 0,
+    "learning_rate": 0,
+    "weight_decay": 0,
+    "clip_norm": 0,
+    "warmup_epochs": 0,
+    "plateau.patience": 1,
+    "data.image_size": 8,
+    "data.workers": 0,
+    "corruption.variance": 0,
+    "protocol.num_seeds": 1,
+    "checkpoint.keep": 1,
+}
+"""Fields that take this or more, wherever they stand."""
+
+SHARES = ("protocol.validation", "augment.translate", "augment.scale")
+"""Fields that take 0 or more, below 1."""
+
+METRICS = ("loss", "accuracy", "balanced_accuracy", "macro_f1", "ece")
+"""What a plateau rule can follow, of the decision or of a `head/`."""
 
 VOLATILE = ("workdir", "checkpoint", "log", "data.dir", "data.workers")
 """Fields that may differ when a run continues: they do not change its result."""
@@ -46,10 +74,9 @@ def optimizer_config() -> ml_collections.ConfigDict:
             "warmup_epochs": 0.0,
             "floor": 0.0,  # cosine: the last rate, as a share of the first
             "decay": 0.9,  # exponential: factor an epoch; step: factor a milestone
-            "milestones": (0,),  # step: epochs
+            "milestones": (),  # step: epochs
             "plateau": {
-                "metric": "",  # "": off; else e.g. accuracy, loss
-                "mode": "max",
+                "metric": "",  # "": off; else one of METRICS, or head/metric
                 "factor": 0.1,
                 "patience": 200,
                 "min_delta": 1e-4,
@@ -174,33 +201,44 @@ def check_field(config: ml_collections.ConfigDict, field: str) -> None:
     raise ConfigError(f"the config has no field {field!r}.{hint}")
 
 
+def _unmet(field: str, value: Any) -> str:
+    """What a field takes, in words, where `value` is not that; else empty."""
+
+    def is_field(name: str) -> bool:
+        return f".{field}".endswith(f".{name}")
+
+    for name, words in CHOICES.items():
+        if is_field(name) and value not in words:
+            return ", ".join(word or "''" for word in words)
+    # Negated comparisons, so that nan is wrong everywhere.
+    for name, minimum in MINIMA.items():
+        if is_field(name) and not value >= minimum:
+            return f"{minimum} or more"
+    if any(map(is_field, SHARES)) and not 0 <= value < 1:
+        return "a share from 0 to below 1"
+    if is_field("augment.erase") and not 0 <= value <= 1:
+        return "a probability from 0 to 1"
+    if is_field("kernel_size") and not (value >= 1 and value % 2):
+        return "an odd number of 1 or more"
+    if is_field("plateau.metric"):
+        head, _, metric = value.rpartition("/")
+        if value and (metric not in METRICS or "/" in head or value[0] == "/"):
+            return f"'' or one of {', '.join(METRICS)}, of a head as head/loss"
+    return ""
+
+
 def validate(config: ml_collections.ConfigDict) -> None:
     """Check words and ranges before anything slow begins.
 
     Raises:
       ConfigError: lists every field that is wrong, and what it takes.
     """
-    wrong = []
     values = dict(flatten(config))
-    for field, value in values.items():
-        for known, words in CHOICES.items():
-            if (field == known or field.endswith(f".{known}")) and value not in words:
-                wrong.append(f"{field} is {value!r}; it takes {', '.join(words)}")
-    minima = {
-        "epochs": 1,
-        "batch_size": 1,
-        "data.image_size": 8,
-        "data.workers": 0,
-        "protocol.num_seeds": 1,
-        "protocol.validation": 0,
-        "checkpoint.keep": 1,
-        "optim.learning_rate": 0,
-    }
-    for field, minimum in minima.items():
-        if values[field] < minimum:
-            wrong.append(f"{field} is {values[field]}; it must be {minimum} or more")
-    if values["protocol.validation"] >= 1:
-        wrong.append("protocol.validation is a share of the training part, below 1")
+    wrong = [
+        f"{field} is {value!r}; it takes {expected}"
+        for field, value in values.items()
+        if (expected := _unmet(field, value))
+    ]
     if values["protocol.kind"] != "given" and values["protocol.folds"] < 2:
         wrong.append(
             f"protocol.folds is {values['protocol.folds']}; it takes 2 or more"

@@ -2,7 +2,10 @@ import pytest
 import toy
 
 from jaxfer import config as configs
+from jaxfer import metrics, ops
+from jaxfer.data import dataset
 from jaxfer.errors import ConfigError
+from jaxfer.methods import cfnet
 
 
 def test_configs_are_found_by_name_from_any_folder(tmp_path, monkeypatch):
@@ -25,7 +28,7 @@ def test_an_unknown_config_names_the_nearest():
         ("optim.learnin_rate", "optim.learning_rate"),
         ("learning_rate", "optim.learning_rate"),
         ("protocol.fold", "protocol.folds"),
-        ("optim", "is a group: set one of optim.name"),
+        ("optim", "is a group: set one of .*optim.name"),
     ],
 )
 def test_an_unknown_field_names_the_nearest(field, near):
@@ -37,7 +40,6 @@ def test_everything_that_is_wrong_is_listed_at_once():
     config = toy.config()
     configs.validate(config)
     config.precision = "float8"
-    config.optim.plateau.metric = "loss"
     config.optim.name = "sdg"
     config.protocol.folds = 1
     config.protocol.validation = 1.5
@@ -45,6 +47,52 @@ def test_everything_that_is_wrong_is_listed_at_once():
         configs.validate(config)
     for part in ("precision is 'float8'", "nadam", "folds is 1", "below 1"):
         assert part in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("fusion.epochs", 0),
+        ("fusion.batch_size", 0),
+        ("fusion.optim.learning_rate", -1.0),
+        ("fusion.optim.learning_rate", float("nan")),
+        ("optim.weight_decay", -0.1),
+        ("seed", -1),
+        ("protocol.seed", -1),
+        ("augment.erase", 1.5),
+        ("augment.translate", 1.0),
+        ("augment.scale", -0.1),
+        ("data.corruption.name", "gaussian_blurr"),
+        ("data.corruption.kernel_size", 4),
+        ("data.corruption.kernel_size", -1),
+        ("method.channel_order", "rbg"),
+        ("method.heads", "three"),
+        ("method.weighting", "fair"),
+        ("optim.plateau.metric", "acuracy"),
+        ("fusion.optim.plateau.metric", "a/b/loss"),
+        ("optim.plateau.metric", "/loss"),
+        ("optim.plateau.metric", "local/"),
+    ],
+)
+def test_ranges_hold_in_every_group(field, value):
+    config = cfnet.default_config()
+    config.update_from_flattened_dict({field: value})
+    with pytest.raises(ConfigError, match=f"  {field} is "):
+        configs.validate(config)
+
+
+@pytest.mark.parametrize("metric", ["", "loss", "local/loss", "macro_f1"])
+def test_a_plateau_follows_any_metric_of_any_head(metric):
+    config = cfnet.default_config()
+    config.optim.plateau.metric = metric
+    config.augment.erase = 1.0
+    configs.validate(config)
+
+
+def test_the_words_are_those_that_the_code_knows():
+    assert configs.CHOICES["data.corruption.name"] == ("", *ops.CORRUPTIONS)
+    assert configs.CHOICES["data.label_mode"] == dataset.LABEL_MODES
+    assert set(configs.METRICS) == set(metrics.compute(metrics.zeros(2)))
 
 
 def test_differences_ignore_what_changes_no_result():

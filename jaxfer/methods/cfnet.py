@@ -14,8 +14,12 @@ from jaxfer import losses, models, ops
 from jaxfer.config import base_config, optimizer_config
 from jaxfer.errors import ConfigError
 from jaxfer.methods import common
-from jaxfer.methods.base import Batch, Method, Metrics, Selection, Stage, State
-from jaxfer.methods.optimizers import create_optimizer, create_plateau
+from jaxfer.methods.base import Batch, Method, Metrics, Stage, State
+from jaxfer.methods.optimizers import (
+    create_optimizer,
+    create_plateau,
+    create_selection,
+)
 from jaxfer.models import Outputs
 
 FEATURES = ("local", "global", "fused")
@@ -201,10 +205,6 @@ def create(
             features={**joint.features, **fused.features},
         )
 
-    def selection(optim: ml_collections.ConfigDict) -> Selection:
-        plateau = optim.plateau
-        return Selection(plateau.metric or "accuracy", plateau.mode)
-
     augment = config.augment
     stages = (
         Stage(
@@ -214,7 +214,7 @@ def create(
             train_step=joint_step,
             predict=predict_joint,
             trains="the network: both branches and the three heads",
-            selection=selection(config.optim),
+            selection=create_selection(config.optim),
             plateau=create_plateau(config.optim),
         ),
         Stage(
@@ -227,7 +227,7 @@ def create(
                 predict_joint(variables, images).features
             ),
             trains="the fusion network, on the frozen network's features",
-            selection=selection(config.fusion.optim),
+            selection=create_selection(config.fusion.optim),
             plateau=create_plateau(config.fusion.optim),
         ),
     )

@@ -1,16 +1,22 @@
-"""Optimisers and learning-rate schedules from a config, by Optax."""
+"""Optimisers, learning-rate schedules and plateau rules from a config."""
+
+from typing import Literal
 
 import ml_collections
 import optax
 
 from jaxfer.errors import ConfigError
-from jaxfer.methods.base import Plateau
+from jaxfer.methods.base import Plateau, Selection
 
 
 def create_schedule(
     optim: ml_collections.ConfigDict, *, epochs: int, steps_per_epoch: int
 ) -> optax.Schedule:
-    """Step -> learning rate, by `optim.schedule` (in epochs) with linear warm-up."""
+    """Step -> learning rate, by `optim.schedule` (in epochs) with linear warm-up.
+
+    Milestones and decays count from the start of training, warm-up included; the
+    cosine spans what the warm-up leaves.
+    """
     rate, steps = float(optim.learning_rate), max(1, steps_per_epoch)
     warmup = round(optim.warmup_epochs * steps)
     match optim.schedule:
@@ -31,7 +37,10 @@ def create_schedule(
     if not warmup:
         return schedule
     ramp = optax.linear_schedule(0.0, rate, warmup)
-    return optax.join_schedules([ramp, schedule], [warmup])
+    if optim.schedule == "cosine":
+        return optax.join_schedules([ramp, schedule], [warmup])
+    # Joined schedules each count from zero.
+    return optax.join_schedules([ramp, lambda t: schedule(t + warmup)], [warmup])
 
 
 def create_optimizer(
@@ -63,9 +72,20 @@ def create_optimizer(
     return optax.chain(*parts)
 
 
+def best_is(metric: str) -> Literal["max", "min"]:
+    """Whether the largest or the smallest value of `[head/]metric` is best."""
+    return "min" if metric.rsplit("/", 1)[-1] in ("loss", "ece") else "max"
+
+
+def create_selection(optim: ml_collections.ConfigDict) -> Selection:
+    """Choose epochs by what the plateau rule follows; by accuracy without one."""
+    metric = optim.plateau.metric or "accuracy"
+    return Selection(metric, best_is(metric))
+
+
 def create_plateau(optim: ml_collections.ConfigDict) -> Plateau | None:
     """The plateau rule of `optim.plateau`, or None where its metric is empty."""
     p = optim.plateau
     if not p.metric:
         return None
-    return Plateau(p.metric, p.mode, p.factor, p.patience, p.min_delta)
+    return Plateau(p.metric, best_is(p.metric), p.factor, p.patience, p.min_delta)

@@ -99,6 +99,17 @@ def test_channels_are_read_in_the_released_order(trained):
     )
 
 
+def test_each_stage_selects_by_what_its_plateau_follows():
+    config = cfnet.default_config()
+    config.optim.plateau.metric = "loss"
+    config.fusion.optim.plateau.metric = ""
+    method = cfnet.create(config, num_classes=3, steps_per_epoch=2)
+    assert [s.selection for s in method.stages] == [
+        ("loss", "min"),
+        ("accuracy", "max"),
+    ]
+
+
 def test_an_unknown_weighting_is_an_error():
     with pytest.raises(ConfigError, match="weighting"):
         make(weighting="fair")

@@ -6,7 +6,13 @@ import pytest
 
 from jaxfer.config import optimizer_config
 from jaxfer.errors import ConfigError
-from jaxfer.methods.optimizers import create_optimizer, create_plateau, create_schedule
+from jaxfer.methods import Selection
+from jaxfer.methods.optimizers import (
+    create_optimizer,
+    create_plateau,
+    create_schedule,
+    create_selection,
+)
 
 
 def optim(**fields):
@@ -40,6 +46,26 @@ def test_warm_up_rises_to_the_rate_and_hands_over():
     schedule = create_schedule(optim(warmup_epochs=1.0), epochs=4, steps_per_epoch=10)
     found = [float(schedule(jnp.asarray(s))) for s in (0, 5, 10, 20)]
     np.testing.assert_allclose(found, [0, 0.05, 0.1, 0.1], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"schedule": "exponential", "decay": 0.5}, [0.05, 0.025, 0.0125]),
+        (
+            {"schedule": "step", "decay": 0.1, "milestones": (2, 3)},
+            [0.1, 0.01, 0.001],
+        ),
+        ({"schedule": "step"}, [0.1, 0.1, 0.1]),  # no milestones: none is passed
+        ({"schedule": "cosine"}, [0.1, 0.075, 0.025]),  # over the other three epochs
+    ],
+)
+def test_decays_count_from_the_start_with_warm_up(fields, expected):
+    config = optim(warmup_epochs=1.0, **fields)
+    schedule = create_schedule(config, epochs=4, steps_per_epoch=10)
+    found = [float(schedule(jnp.asarray(10 * e))) for e in (1, 2, 3)]
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    assert float(schedule(jnp.asarray(5))) == pytest.approx(0.05)
 
 
 def updates(config, gradient, param):
@@ -81,6 +107,22 @@ def test_an_unknown_name_is_an_error():
 
 def test_no_metric_means_no_plateau():
     assert create_plateau(optim()) is None
+    assert create_selection(optim()) == Selection("accuracy", "max")
+
+
+@pytest.mark.parametrize(
+    ("metric", "mode"),
+    [
+        ("loss", "min"),
+        ("local/loss", "min"),
+        ("ece", "min"),
+        ("accuracy", "max"),
+        ("fused/macro_f1", "max"),
+        ("balanced_accuracy", "max"),
+    ],
+)
+def test_the_metric_alone_says_what_is_best(metric, mode):
     config = optim()
-    config.plateau.metric = "loss"
-    assert create_plateau(config).metric == "loss"
+    config.plateau.metric = metric
+    assert create_plateau(config)[:2] == (metric, mode)
+    assert create_selection(config) == (metric, mode)
