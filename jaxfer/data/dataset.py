@@ -87,8 +87,8 @@ def load(
         a mode rejects are left out and counted in `dropped`.
 
     Raises:
-      DataError: not prepared (the message says how), damaged, or soft labels
-        of data without votes.
+      DataError: not prepared (the message says how), damaged, of fewer than two
+        classes, or soft labels of data without votes.
     """
     if label_mode not in LABEL_MODES:
         raise ConfigError(
@@ -131,6 +131,7 @@ def load(
         **{key: column[rows] for key, column in columns.items()},
         target=None if target is None else target[rows],
     )
+    labels.check_classes(str(folder), class_names, table.label.tolist())
     return Dataset(
         name,
         class_names,

@@ -1,8 +1,11 @@
 """Label spaces: expression names, class orders, and the vote rules of FER+."""
 
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
+
+from jaxfer.errors import DataError
 
 EXPRESSIONS = (
     "anger",
@@ -150,3 +153,24 @@ def one_hot(labels: np.ndarray, num_classes: int) -> np.ndarray:
 def _without_outliers(votes: np.ndarray) -> np.ndarray:
     votes = np.asarray(votes, np.float64)
     return np.where(votes > 1.0, votes, 0.0)
+
+
+def check_classes(where: str, class_names: Sequence[str], label: Iterable[int]) -> None:
+    """Refuses data of one class: there is nothing to tell apart.
+
+    Args:
+      where: where the images are, for the message.
+      class_names: names of the classes.
+      label: class of each image; -1, where votes decide later, is let pass.
+
+    Raises:
+      DataError: fewer than two classes have images.
+    """
+    found = set(label)
+    if len(found) < 2 and -1 not in found:
+        names = ", ".join(class_names[k] for k in found) or "none"
+        raise DataError(
+            f"{where}: expected usable images of at least two classes, found: "
+            f"{names}. Add images of another class, and see that each class has a "
+            "folder or label of its own."
+        )

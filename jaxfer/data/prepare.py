@@ -75,15 +75,18 @@ def prepare(
       What was found, beside the published counts, and what was skipped.
 
     Raises:
-      DataError: a wrong source, data already there, a full disk.
-      ConfigError: an option that the data set does not have.
+      DataError: a wrong source, one class alone, data already there, a full disk.
+      ConfigError: an option that the data set does not have, or workers below 1.
     """
     from jaxfer.data.builders.source import open_source
+    from jaxfer.data.labels import check_classes
     from jaxfer.data.report import PrepareReport, count
 
     started = time.perf_counter()
     builder_class = find(name)
     _check_options(name, builder_class, options)
+    if workers is not None and workers < 1:
+        raise ConfigError(f"workers must be at least 1, found {workers}.")
     save_as = save_as or name
     if not save_as.isidentifier():
         raise ConfigError(
@@ -99,12 +102,14 @@ def prepare(
     _refuse_existing(target, overwrite)
     opened = open_source(source) if source is not None else None
     plan = builder_class.scan(opened, **options)
+    check_classes(str(source), plan.class_names, (e.label for e in plan.examples))
     with _disk_errors(target), _locked(target) as temporary:
         _refuse_existing(target, overwrite)
         _check_space(target.parent, plan)
         folder, rows, skips = _build(
             builder_class, plan, temporary, workers or os.cpu_count() or 1, progress
         )
+        check_classes(str(source), plan.class_names, (row.label for row in rows))
         skips = plan.skips + skips
         _write_table(folder / "table.npz", rows)
         _write_skips(folder / "skipped.csv", skips)

@@ -254,8 +254,10 @@ def test_mmi_sessions_take_the_middle(trees, data_dir, packed):
 def test_mmi_broken_video_is_skipped(trees, data_dir):
     source = trees.mmi_sessions()
     (source / "Sessions/100/S001-001.avi").write_bytes(b"not a video")
+    xml = '<session><Metatag Name="Emotion" Value="Fear"/></session>'
+    (source / "Sessions/102/session.xml").write_text(xml)
     report, data = prepared("mmi", source, data_dir)
-    assert len(data.table) == 1
+    assert len(data.table) == 2
     assert "unreadable or too short a video (0 frames)" in reasons(report)
 
 

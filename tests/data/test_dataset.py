@@ -84,6 +84,15 @@ def test_label_modes_are_checked(data, data_dir):
     assert data.table.target is None
 
 
+def test_one_class_alone_is_not_loaded(data, data_dir):
+    path = data_dir / "image_folder" / "table.npz"
+    with np.load(path) as arrays:
+        columns = dict(arrays)
+    np.savez(path, **columns | {"label": np.zeros_like(columns["label"])})
+    with pytest.raises(DataError, match="two classes, found: bored"):
+        load("image_folder", data_dir=data_dir)
+
+
 @pytest.mark.parametrize("damage", ["table.npz", "shard", "truncated", "prepared.json"])
 def test_damage_is_found(data, data_dir, damage):
     folder = data_dir / "image_folder"

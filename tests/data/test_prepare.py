@@ -10,6 +10,7 @@ import time
 
 import pytest
 
+from jaxfer import cli
 from jaxfer.data import records
 from jaxfer.data.builders import source as source_module
 from jaxfer.data.dataset import load
@@ -136,10 +137,30 @@ def test_too_little_space_is_seen_before(trees, data_dir, monkeypatch):
 
 
 def test_nothing_readable_is_an_error(trees, tmp_path, data_dir):
-    source = trees.write(tmp_path / "bad", {"sad/1.png": "x", "sad/2.png": "y"})
-    with pytest.raises(DataError, match=r"None of the 2 images.*1\.png: not an image"):
+    source = trees.write(tmp_path / "bad", {"sad/1.png": "x", "happy/2.png": "y"})
+    with pytest.raises(DataError, match=r"None of the 2 images.*\.png: not an image"):
         prepare("image_folder", source, data_dir=data_dir, progress=False)
     assert leftovers(data_dir) == []
+
+
+@pytest.mark.parametrize("broken", [{}, {"happy/2.png": "not an image"}])
+def test_one_class_alone_is_an_error(trees, tmp_path, data_dir, broken):
+    files = {"sad/1.png": trees.png(1), "sad/2.png": trees.png(2)} | broken
+    source = trees.write(tmp_path / "one", files)
+    with pytest.raises(DataError, match="at least two classes, found: sadness"):
+        prepare("image_folder", source, data_dir=data_dir, progress=False)
+    assert not data_dir.exists() or leftovers(data_dir) == []
+
+
+@pytest.mark.parametrize("workers", [0, -3])
+def test_workers_below_one_are_refused(trees, data_dir, capsys, workers):
+    source = str(trees.image_folder())
+    command = ["prepare", "image_folder", "--source", source]
+    command += ["--data-dir", str(data_dir), "--workers", str(workers)]
+    assert cli.main(command) == 2
+    assert f"error: workers must be at least 1, found {workers}" in (
+        capsys.readouterr().err
+    )
 
 
 def test_sources_that_are_none(tmp_path, data_dir):
