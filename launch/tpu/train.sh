@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# A TPU slice on Google Cloud: run the same command on every host.
-#   TPU=my-slice ZONE=europe-west4-a bash launch/tpu/train.sh --config cfnet_rafdb.py
+# Google Cloud: a TPU VM of a single host (such as v5litepod-8), with a checkout in
+# ~/jaxfer. The same command continues a run that was stopped.
+#   TPU=my-vm ZONE=europe-west4-a bash launch/tpu/train.sh --config cfnet_rafdb.py
 set -euo pipefail
-: "${TPU:?name the slice}" "${ZONE:?name its zone}"
-gcloud compute tpus tpu-vm ssh "$TPU" --zone "$ZONE" --worker=all --command \
-  "cd jaxfer && .venv/bin/pip install -q '.[tpu]' && .venv/bin/python -m jaxfer.launch --distributed $(printf '%q ' "$@")"
+: "${TPU:?name the TPU VM}" "${ZONE:?name its zone}"
+train="cd jaxfer && EXTRAS=tpu bash launch/single/train.sh $(printf '%q ' "$@")"
+gcloud compute tpus tpu-vm ssh "$TPU" --zone "$ZONE" --worker=0 --command "$train"
