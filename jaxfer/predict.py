@@ -4,15 +4,15 @@ import argparse
 import csv
 import dataclasses
 import functools
+import json
 import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from jaxfer.data.decode import MAX_BYTES, SUFFIXES, decode, problem
 from jaxfer.errors import DataError
-
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,12 +76,11 @@ class Recognizer:
     def _prepare(self, images: np.ndarray) -> np.ndarray:
         import cv2
 
+        shape = images.shape
         if images.ndim == 3:
             images = images[None]
         if images.ndim != 4 or images.shape[-1] != 3 or 0 in images.shape:
-            raise DataError(
-                f"expected images (B, H, W, 3) or (H, W, 3), found {images.shape}"
-            )
+            raise DataError(f"expected images (B, H, W, 3) or (H, W, 3), found {shape}")
         if images.dtype != np.uint8:
             low, high = float(images.min()), float(images.max())
             if images.dtype.kind != "f" or not 0 <= low <= high <= 1:
@@ -104,8 +103,8 @@ def load(path: str | Path, *, selection: str | None = None, run: int = 0) -> Rec
 
     Args:
       path: the working folder.
-      selection: "validation" or "last"; by default the first that exists.
-      run: which of its folds and seeds.
+      selection: "validation" or "last"; by default the first that the run has.
+      run: which of its folds and seeds, an index into `runs` of run.json.
 
     Raises:
       CheckpointError: not a finished working folder, or no such run.
@@ -113,8 +112,7 @@ def load(path: str | Path, *, selection: str | None = None, run: int = 0) -> Rec
     from jaxfer import train
 
     if selection is None:
-        chosen = any(Path(path).glob("**/model_validation"))
-        selection = "validation" if chosen else "last"
+        selection = "validation" if _has_validation(Path(path), run) else "last"
     trained = train.load_run(path, selection=selection, run=run)
     return Recognizer(
         trained.method,
@@ -124,40 +122,66 @@ def load(path: str | Path, *, selection: str | None = None, run: int = 0) -> Rec
     )
 
 
+def _has_validation(workdir: Path, run: int) -> bool:
+    try:
+        runs = json.loads((workdir / "run.json").read_text())["runs"]
+    except FileNotFoundError:  # `load_run` says what is missing
+        return False
+    if not 0 <= run < len(runs):
+        return False
+    return (workdir / runs[run]["dir"] / "model_validation").exists()
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `jaxfer predict`."""
-    parser.add_argument("run", type=Path, help="a finished working folder")
+    parser.add_argument("workdir", type=Path, help="a finished working folder")
     parser.add_argument("images", type=Path, nargs="+", help="files or folders")
     parser.add_argument("--selection", choices=("validation", "last"))
-    parser.add_argument("--fold", type=int, default=0, help="which run of the folder")
+    parser.add_argument(
+        "--run",
+        type=int,
+        default=0,
+        help="which fold and seed: an index into `runs` of the folder's run.json,"
+        " from 0 (default 0)",
+    )
 
 
 def main(args: argparse.Namespace) -> int:
     """Print a CSV of file, label and probabilities; skipped files on stderr."""
-    import cv2
-
     files = [f for path in args.images for f in _files(path)]
     if not files:
         raise DataError(
             f"no images under {', '.join(map(str, args.images))}: expected files"
             f" ending in {', '.join(SUFFIXES)}"
         )
-    recognizer = load(args.run, selection=args.selection, run=args.fold)
+    recognizer = load(args.workdir, selection=args.selection, run=args.run)
     writer = csv.writer(sys.stdout)
     writer.writerow(["file", "label", *recognizer.class_names])
     skipped = 0
     for file in files:
-        image = cv2.imread(str(file), cv2.IMREAD_COLOR)
-        if image is None:
-            print(f"skipped {file}: not an image that can be read", file=sys.stderr)
+        image = _read(file, recognizer.image_size)
+        if isinstance(image, str):
+            print(f"skipped {file}: {image}", file=sys.stderr)
             skipped += 1
             continue
-        answer = recognizer.predict(cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
+        answer = recognizer.predict(image)
         row = [f"{p:.4f}" for p in answer.probabilities[0]]
         writer.writerow([file, answer.labels[0], *row])
     if skipped:
         print(f"skipped {skipped} of {len(files)} files", file=sys.stderr)
     return 1 if skipped == len(files) else 0
+
+
+def _read(file: Path, size: int) -> np.ndarray | str:
+    """The image as training reads it, uint8 (size, size, 3), or what is wrong."""
+    try:
+        if file.stat().st_size > MAX_BYTES:
+            return f"larger than {MAX_BYTES // 1_000_000} MB"
+        content = file.read_bytes()
+    except OSError as error:
+        return f"unreadable: {error.strerror}"
+    wrong = problem(content)
+    return decode(content, size) if wrong is None else wrong
 
 
 def _files(path: Path) -> list[Path]:

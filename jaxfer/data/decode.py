@@ -4,9 +4,19 @@ import struct
 
 import numpy as np
 
-SUFFIXES = frozenset(
-    (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".pgm", ".ppm")
+SUFFIXES = (
+    ".png",
+    ".jpg",
+    ".jpeg",
+    ".bmp",
+    ".webp",
+    ".tif",
+    ".tiff",
+    ".pgm",
+    ".ppm",
 )
+"""How names of image files end, in lower case."""
+
 MAX_BYTES = 100 * 1000 * 1000
 MAX_PIXELS = 64 * 1000 * 1000
 
