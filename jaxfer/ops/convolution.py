@@ -10,7 +10,8 @@ forward-mode (`jax.jvp`) does not, as for every `jax.custom_vjp`.
 A convolution vmapped over both operands (several runs trained at once) becomes a
 grouped convolution in XLA, which its CPU backend computes at 5 to 40 GFLOP/s where
 one run alone reaches 110 to 150. There the runs are therefore visited by a loop
-inside the program (3 to 8 times faster; jaxlib 0.10.2, 2 cores, 5 to 10 runs of
+inside the program (2 to 8 times faster, 1.2 to 2.5 with the flag that
+`jaxfer.ops.convolution_cpu` names; jaxlib 0.10.2, 2 cores, 5 to 10 runs of
 8x8 to 64x64 images), or become one batched matrix product if the kernel is 1x1.
 """
 

@@ -18,7 +18,7 @@ measures it again; a form whose gain has gone can be deleted):
   without the flag, 1 to 2 times with it.
 - The input's gradient of a strided convolution: lax convolves an image with zeros
   between its pixels; a small convolution for each phase of the stride leaves out
-  the multiplications by zero, 1.5 to 2 times faster.
+  the multiplications by zero, up to 1.5 times faster.
 
 Tried without gain: horizontal taps folded into channels, or space to depth, for
 the few channels of a first layer.

@@ -2,7 +2,7 @@
 
 XLA's CPU backend has no kernel for grouped convolutions. Measured with jaxlib
 0.10.2 on 2 cores, 16 images of 7x7x960 to 112x112x96, kernels 3x3 and 7x7: the
-forward pass is 6 to 50 times faster here than in lax, the input's gradient (the
+forward pass is 5 to 60 times faster here than in lax, the input's gradient (the
 same sum, a phase of the stride at a time) 15 to 200 times and the kernel's
 gradient 2 to 25 times.
 """

@@ -21,8 +21,8 @@ def max_pool(
 
     XLA's CPU backend scatters the gradient value by value. Two passes, one along each
     axis, that remember in a byte where the largest value was, give the same
-    result: value and gradient together 5 to 12 times faster than in lax, the value
-    alone up to 12 times (jaxlib 0.10.2, 2 cores, 16x16 to 112x112 images, windows 2
+    result: value and gradient together 3 to 12 times faster than in lax, the value
+    alone up to 3 times (jaxlib 0.10.2, 2 cores, 16x16 to 112x112 images, windows 2
     and 3). Accelerators run plain lax.
 
     Args:
