@@ -19,7 +19,8 @@ def batch_norm(
 
     The derivative is written out, dx = scale / std (dy - mean(dy) - z mean(dy z)) with
     z = (x - mean) / std, so that only `x` is kept and read twice: on CPU 1.1 to
-    2 times faster than what JAX derives (jaxlib 0.10.2, 2 cores, 7x7 to 112x112 images).
+    2 times faster than what JAX derives (jaxlib 0.10.2, 2 cores, 7x7 to
+    112x112 images).
     The variance takes a second pass over the centred values: one pass, E[x^2] -
     E[x]^2, saves a tenth of the forward time and loses three digits of the variance
     when the mean is a hundred standard deviations.
