@@ -157,7 +157,8 @@ def read_config(path: Path) -> ml_collections.ConfigDict:
     """The config of a file's `get_config()`.
 
     Raises:
-      ConfigError: the file has none, or it fails.
+      ConfigError: the file has none, it fails, or it lacks fields that every
+        experiment has.
     """
     spec = importlib.util.spec_from_file_location(f"config_{path.stem}", path)
     if spec is None or spec.loader is None:
@@ -165,11 +166,25 @@ def read_config(path: Path) -> ml_collections.ConfigDict:
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
-        return module.get_config()
+        config = module.get_config()
     except Exception as error:
         raise ConfigError(
             f"{path} does not give a config: {type(error).__name__}: {error}"
         ) from error
+    if not isinstance(config, ml_collections.ConfigDict):
+        raise ConfigError(
+            f"{path} does not give a config: get_config() returns a"
+            f" {type(config).__name__}; it should return a ConfigDict, such as a"
+            " method's default_config()"
+        )
+    given = dict(flatten(config))
+    missing = [name for name, _ in flatten(base_config()) if name not in given]
+    if missing:
+        raise ConfigError(
+            f"{path} does not give a whole config: it lacks {', '.join(missing)};"
+            " start from a method's default_config()"
+        )
+    return config
 
 
 def _nearest(name: str, known: list[str]) -> str:

@@ -1,7 +1,8 @@
-"""Settings of the process that make XLA train faster on CPU.
+"""Settings of a process that trains: XLA on CPU, and the compilation cache.
 
-They must stand in the environment before the process starts, so `apply`
-replaces the process by itself once. What the user has set is never changed.
+Those of the CPU must stand in the environment before the process starts, so
+`apply` replaces the process by itself once. What the user has set is never
+changed.
 """
 
 import os
@@ -9,6 +10,7 @@ import platform
 import sys
 from collections.abc import Mapping
 from importlib.metadata import version
+from pathlib import Path
 
 APPLIED = "JAXFER_CPU_SETTINGS"
 
@@ -59,7 +61,13 @@ def _has_accelerator() -> bool:
 
 
 def apply() -> None:
-    """Start this process again with `settings`, saying which; or do nothing."""
+    """Start this process again with `settings`, saying which; or do nothing.
+
+    A process that has imported JAX already, or that reads its commands from a
+    person, is somebody else's and stays.
+    """
+    if "jax" in sys.modules or hasattr(sys, "ps1"):
+        return
     added = settings(os.environ)
     if not added:
         return
@@ -70,3 +78,12 @@ def apply() -> None:
     sys.stdout.flush()
     sys.stderr.flush()
     os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+
+
+def use_compilation_cache() -> None:
+    """Keep compiled programs between processes, unless the user chose a place."""
+    import jax
+
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+        cache = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser()
+        jax.config.update("jax_compilation_cache_dir", str(cache / "jaxfer" / "xla"))

@@ -4,7 +4,8 @@ Any field of the config is set as `--config.optim.learning_rate=3e-4`. The
 same command continues a run that was stopped.
 """
 
-import os
+import functools
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,19 +20,34 @@ from jaxfer.errors import ConfigError, JaxferError
 _WORKDIR = flags.DEFINE_string(
     "workdir", "", "Where results go; runs/<name of the config> if empty."
 )
-_DISTRIBUTED = flags.DEFINE_bool(
-    "distributed", False, "Join a cluster: calls jax.distributed.initialize()."
-)
 _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "A config: a file, or the name of a shipped one.", lock_config=True
 )
 
+_USAGE = """\
+usage: {program} --config NAME [--config.FIELD=VALUE ...] [--workdir DIR]
+
+Trains what a config describes, then writes results.json and report.html.
+The same command continues a run that was stopped.
+
+  --config NAME           a file, or the name of a shipped config
+  --config.FIELD=VALUE    any field of the config, e.g. optim.learning_rate
+  --workdir DIR           where results go (runs/<name of the config>)
+
+examples:
+  {program} --config quickstart.py
+  {program} --config quickstart.py --config.epochs=3 --workdir runs/short
+  {program} --config cfnet_ckplus.py --config.protocol.kind=subject
+"""
+_HELP = ("-h", "-help", "--help", "--helpshort", "--helpfull")
+
 
 def resolve(argv: Sequence[str]) -> list[str]:
-    """Command-line words with `--config NAME` made a path, overrides checked.
+    """Command-line words with `--config NAME` made a path, all of it checked.
 
     Raises:
-      ConfigError: no such config, or an override of a field it does not have.
+      ConfigError: no such config, a file that does not give one, or an override
+        of a field that it does not have.
     """
     words, path, overrides = list(argv), None, []
     for i, word in enumerate(words):
@@ -43,29 +59,33 @@ def resolve(argv: Sequence[str]) -> list[str]:
             words[i] = f"--config={path}"
         elif word.startswith("--config."):
             overrides.append(word[len("--config.") :].split("=", 1)[0])
-    if path is None and not any(w.startswith("--help") for w in words):
+    if path is None:
         raise ConfigError(
             "name a config: python -m jaxfer.launch --config quickstart.py"
         )
-    if path is not None and overrides:
-        config = configs.read_config(path)
-        for field in overrides:
-            configs.check_field(config, field)
+    config = configs.read_config(path)
+    for field in overrides:
+        configs.check_field(config, field)
     return words
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line; errors that a user can act on exit with code 2."""
     words = list(sys.argv if argv is None else argv)
+    program = words[0] if argv is not None else "python -m jaxfer.launch"
+    if any(word in _HELP for word in words[1:]):
+        print(_USAGE.format(program=program), end="")
+        return
+    cpu.apply()  # before a config file imports JAX
+    train = functools.partial(_train, command=f"{program} {shlex.join(words[1:])}")
     try:
-        app.run(_train, argv=resolve(words), flags_parser=_parse)
+        app.run(train, argv=resolve(words), flags_parser=_parse)
     except JaxferError as error:
-        sys.exit(_fail(error))
-
-
-def _fail(error: JaxferError) -> int:
-    print(f"error: {error}", file=sys.stderr)
-    return 2
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("stopped; the same command continues", file=sys.stderr)
+        sys.exit(130)
 
 
 def _parse(words: Sequence[str]) -> list[str]:
@@ -75,40 +95,21 @@ def _parse(words: Sequence[str]) -> list[str]:
         raise ConfigError(str(error)) from error
 
 
-def _train(words: Sequence[str]) -> None:
+def _train(words: Sequence[str], command: str) -> None:
     if len(words) > 1:
         raise ConfigError(
             f"unexpected {' '.join(words[1:])!r}: fields are set as"
             " --config.optim.learning_rate=3e-4"
         )
-    cpu.apply()
     logging.set_verbosity(logging.WARNING)  # Orbax tells every step it takes
-    import jax
-
     from jaxfer import evaluate, train
 
-    _use_compilation_cache()
-    if _DISTRIBUTED.value:
-        jax.distributed.initialize()
+    cpu.use_compilation_cache()
     config = _CONFIG.value
     name = Path(flags.FLAGS["config"].config_filename).stem
     workdir = Path(_WORKDIR.value or config.workdir or f"runs/{name}")
-    command = " ".join(["python -m jaxfer.launch", *sys.argv[1:]])
-    try:
-        train.run(config, workdir, command=command)
-        if jax.process_index() == 0:
-            print(evaluate.finish(workdir))
-    except JaxferError as error:
-        sys.exit(_fail(error))
-
-
-def _use_compilation_cache() -> None:
-    """Keep compiled programs between processes, unless the user chose a place."""
-    import jax
-
-    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-        cache = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser()
-        jax.config.update("jax_compilation_cache_dir", str(cache / "jaxfer" / "xla"))
+    train.run(config, workdir, command=command)
+    print(evaluate.finish(workdir))
 
 
 if __name__ == "__main__":

@@ -115,6 +115,12 @@ def test_differences_ignore_what_changes_no_result():
         ("x = 1", "has no attribute 'get_config'"),
         ("def get_config(): return 1 / 0", "ZeroDivisionError"),
         ("def get_config(:", "SyntaxError"),
+        ("def get_config(): return {'seed': 1}", "returns a dict"),
+        (
+            "import ml_collections\n"
+            "def get_config(): return ml_collections.ConfigDict({'seed': 1})",
+            "lacks .*optim.learning_rate",
+        ),
     ],
 )
 def test_a_file_that_gives_no_config_is_named(tmp_path, text, message):

@@ -4,8 +4,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from absl.testing import flagsaver
 
-from jaxfer import cpu, launch
+from jaxfer import cli, cpu, launch, train
 from jaxfer.errors import ConfigError
 
 
@@ -25,6 +26,39 @@ def test_config_names_become_paths_and_overrides_are_checked():
         launch.resolve(["x", "--config=quickstart", "--config.optim.learnin_rate=1"])
     with pytest.raises(ConfigError, match="name a config"):
         launch.resolve(["x"])
+
+
+def test_a_broken_config_is_an_error_without_overrides_too(tmp_path):
+    (tmp_path / "broken.py").write_text("def get_config(): return 1 / 0")
+    with pytest.raises(ConfigError, match="ZeroDivisionError"):
+        launch.resolve(["x", f"--config={tmp_path / 'broken.py'}"])
+
+
+@pytest.mark.parametrize("program", ["python -m jaxfer.launch", "jaxfer train"])
+@pytest.mark.parametrize("word", ["--help", "-h"])
+def test_help_is_the_launchers_own_and_short(program, word, capsys):
+    if program == "jaxfer train":
+        assert cli.main(["train", word]) == 0
+    else:
+        launch.main([program, word])
+    shown = capsys.readouterr().out
+    assert shown.startswith(f"usage: {program} --config NAME")
+    assert "--workdir" in shown and "--config.FIELD=VALUE" in shown
+    assert len(shown.splitlines()) < 20
+
+
+@pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
+def test_an_interrupted_run_says_that_it_continues(monkeypatch, capsys, tmp_path):
+    def interrupt(config, workdir, *, command):
+        assert command == f"jaxfer train --config quickstart --workdir={tmp_path}"
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(train, "run", interrupt)
+    monkeypatch.setattr(cpu, "use_compilation_cache", lambda: None)
+    with flagsaver.flagsaver(), pytest.raises(SystemExit) as stop:
+        cli.main(["train", "--config", "quickstart", f"--workdir={tmp_path}"])
+    assert stop.value.code == 130
+    assert capsys.readouterr().err == "stopped; the same command continues\n"
 
 
 @pytest.mark.parametrize(
@@ -83,3 +117,54 @@ def test_cpu_settings_are_added_once_and_never_replace_the_users(monkeypatch):
     # A flag that a jaxlib does not know would stop the process.
     monkeypatch.setattr(cpu, "version", lambda name: "0.9.0")
     assert "XLA_FLAGS" not in cpu.settings({})
+
+
+SHOW = "import os; print(os.environ.get('JAXFER_CPU_SETTINGS'), os.getpid())"
+
+
+@pytest.mark.parametrize("first", ["", "import jax; "])
+def test_a_process_starts_again_once_unless_it_has_jax(tmp_path, first, monkeypatch):
+    monkeypatch.delenv("GLIBC_TUNABLES", raising=False)
+    code = (
+        f"{first}from jaxfer import cpu; cpu._has_accelerator = lambda: False; "
+        "cpu.platform.libc_ver = lambda: ('glibc', '2.36'); "
+        f"print('begin', flush=True); cpu.apply(); {SHOW}"
+    )
+    environ = {k: v for k, v in os.environ.items() if k != "JAXFER_CPU_SETTINGS"}
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env=environ,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("begin") == (1 if first else 2)
+    assert done.stdout.splitlines()[-1].startswith("None" if first else "1 ")
+    assert done.stderr.count("CPU settings") == (0 if first else 1)
+
+
+def test_commands_that_train_start_again_by_the_same_words(monkeypatch, tmp_path):
+    """The console script and `-m` alike; other subcommands stay as they are."""
+    script = "import sys; from jaxfer.cli import main; sys.exit(main())"
+    (tmp_path / "jaxfer").write_text(script)
+    environ = {k: v for k, v in os.environ.items() if k != "JAXFER_CPU_SETTINGS"}
+    environ |= {"JAX_PLATFORMS": "cpu", "GLIBC_TUNABLES": "glibc.malloc.check=0"}
+    expected = cpu.settings(environ)
+    for words, restarts in (
+        (["-m", "jaxfer.launch", "--config", "nowhere"], True),
+        ([str(tmp_path / "jaxfer"), "train", "--config", "nowhere"], True),
+        ([str(tmp_path / "jaxfer"), "evaluate", "nowhere", "--train-too"], True),
+        ([str(tmp_path / "jaxfer"), "evaluate", "nowhere"], False),
+    ):
+        done = subprocess.run(
+            [sys.executable, *words],
+            cwd=tmp_path,
+            env=environ,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 2, done.stderr
+        assert "nowhere" in done.stderr.splitlines()[-1]
+        shown = bool(expected.keys() - {cpu.APPLIED}) and restarts
+        assert done.stderr.count("CPU settings") == int(shown), words

@@ -138,6 +138,11 @@ def results_table(results: Mapping[str, Any]) -> str:
 
 def main(args: argparse.Namespace) -> int:
     """Runs the command; returns the exit status."""
+    if args.train_too:
+        from jaxfer import cpu
+
+        cpu.apply()  # first: it may start the process again
+        cpu.use_compilation_cache()
     from jaxfer import evaluate
     from jaxfer.evaluate import run_folder
 
