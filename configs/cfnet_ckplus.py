@@ -12,6 +12,9 @@ images of a person on one side, which is the harder and the fairer question. The
 released code carries weights from fold to fold, so that folds 2 to 5 begin with
 weights trained on their own test images; `--config.protocol.carry_weights_across_folds`
 repeats that for comparison.
+
+Deviations from the released code: the last partial batch of an epoch is dropped
+(Keras trains on it too), and Nadam is without Keras' momentum schedule.
 """
 
 import ml_collections

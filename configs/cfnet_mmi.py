@@ -4,7 +4,10 @@
     python -m jaxfer.launch --config cfnet_mmi.py
 
 Paper: 84.62 %. Ours: not measured, since the data is licensed to its users.
-The released MMI code does not share the heads' layers.
+The released MMI code does not share the heads' layers. Hours: not measured.
+
+Deviations from the released code: the last partial batch of an epoch is dropped
+(Keras trains on it too), and Nadam is without Keras' momentum schedule.
 """
 
 import ml_collections

@@ -3,7 +3,8 @@
     python -m jaxfer.launch --config quickstart.py
 
 Both stages, five folds by subject of 24 drawn people, all folds at once. The
-figures say that the path works, and nothing about real faces.
+figures say that the path works, and nothing about real faces. Time: not
+measured.
 """
 
 import ml_collections

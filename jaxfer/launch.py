@@ -27,7 +27,7 @@ _CONFIG = config_flags.DEFINE_config_file(
 _USAGE = """\
 usage: {program} --config NAME [--config.FIELD=VALUE ...] [--workdir DIR]
 
-Trains what a config describes, then writes results.json and report.html.
+Trains what a config describes, then writes report/ with the results.
 The same command continues a run that was stopped.
 
   --config NAME           a file, or the name of a shipped config
