@@ -4,8 +4,7 @@
     python -m jaxfer.launch --config cfnet_ckplus.py
 
 Paper: 99.07 % (constraint fusion), 98.46 % (direct fusion). Ours: not measured,
-since the data is licensed to its users. About 8 hours on one GPU at 2,000 epochs,
-all folds at once; no estimate on CPU.
+since the data is licensed to its users. Hours: not measured.
 
 Folds in file order are the paper's. `--config.protocol.kind=subject` keeps all
 images of a person on one side, which is the harder and the fairer question. The
