@@ -43,8 +43,9 @@ def test_rotation_about_the_centre_keeps_the_centre_and_radial_images():
     row, col = np.mgrid[:33, :33] - 16.0
     radial = np.exp(-(row**2 + col**2) / 80).astype(np.float32)[None, ..., None]
     y = ops.random_affine(KEY, jnp.asarray(radial), degrees=90.0)
+    # Half a pixel off the centre would differ by 0.05; bilinear reading by 0.006.
     np.testing.assert_allclose(
-        np.asarray(y)[0, 8:25, 8:25], radial[0, 8:25, 8:25], atol=2e-3
+        np.asarray(y)[0, 8:25, 8:25], radial[0, 8:25, 8:25], atol=1e-2
     )
 
 
