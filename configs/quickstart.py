@@ -14,7 +14,7 @@ from jaxfer.methods import cfnet
 
 def get_config() -> ml_collections.ConfigDict:
     config = cfnet.default_config()
-    config.epochs = 14
+    config.epochs = 12
     config.batch_size = 32
     config.data.name = "synthetic_faces"
     config.data.image_size = 42

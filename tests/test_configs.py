@@ -37,7 +37,7 @@ def shrink(config):
     config.method.image_size = 28
     config.method.width = 0.03125
     config.fusion.epochs = 1
-    config.fusion.batch_size = 8
+    config.fusion.batch_size = 4
     config.log.progress = False
     if config.protocol.kind != "given":
         config.protocol.folds = 2
