@@ -4,7 +4,8 @@
     python -m jaxfer.launch --config cfnet_ferplus.py
 
 Paper: no figure on FER+; the recipe is this project's own, small enough for a CPU.
-Ours: not measured at its full length. Hours: not measured.
+Ours: 80.2 % on test (constraint fusion, epoch by validation, seed 0; direct fusion
+79.7 %). Hours: 0.9 on 2 CPU cores with another load beside it.
 """
 
 import ml_collections
