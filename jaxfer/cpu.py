@@ -15,7 +15,7 @@ from pathlib import Path
 APPLIED = "JAXFER_CPU_SETTINGS"
 
 # Large pages that stay with the process: XLA allocates and frees each
-# temporary, and page faults took up to a third of a training step.
+# temporary, and page faults were seen to take much of a training step.
 _MALLOC = ":".join(
     (
         "glibc.malloc.mmap_max=0",

@@ -1,7 +1,7 @@
 """CFNet: constraint fusion under multi-task joint learning.
 
 Applied Soft Computing 141 (2023), 110312. Two stages: the joint network is
-trained by three equally weighted cross-entropies (eq. 4), then the fusion
+trained by three equally weighted cross-entropies, then the fusion
 network, on the frozen network's features, by one.
 """
 

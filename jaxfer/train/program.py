@@ -3,8 +3,9 @@
 Every array of a run has a leading axis R (folds times seeds); `vmap` makes one
 program of them. On accelerators several steps go into one dispatch, in a loop of
 dynamic length, so that one compile serves every chunk of an epoch. On CPU a
-dispatch is one step: jaxlib 0.10 compiles convolutions inside a loop to naive
-code (measured 50 times slower and more), while a dispatch costs next to nothing.
+dispatch is one step: jaxlib 0.10 compiles the gradients of lax's convolutions to
+naive code inside a loop (those of `jaxfer.ops` are spared), while a dispatch costs
+next to nothing beside a step.
 """
 
 import functools
