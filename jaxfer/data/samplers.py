@@ -19,13 +19,7 @@ def _shuffle(
     labels: NDArray[np.int32], rows: Rows, batch_size: int, rng: np.random.Generator
 ) -> Rows:
     del labels  # every row is as likely as any other
-    steps = rows.size // batch_size
-    if steps == 0:
-        raise DataError(
-            f"The training part has {rows.size} images, fewer than one batch of "
-            f"{batch_size}. Lower the batch size or use fewer folds or less "
-            "validation data."
-        )
+    steps = _full_batches(rows, batch_size)
     return rng.permutation(rows)[: steps * batch_size].reshape(steps, batch_size)
 
 
@@ -39,9 +33,83 @@ def _sequential(
     return order.reshape(steps, batch_size)
 
 
+def _balanced(
+    labels: NDArray[np.int32], rows: Rows, batch_size: int, rng: np.random.Generator
+) -> Rows:
+    shape = (_full_batches(rows, batch_size), batch_size)
+    members = _by_class(labels, rows)
+    counts = np.array([len(of_class) for of_class in members])
+    drawn = rng.integers(len(members), size=shape)
+    places = (counts.cumsum() - counts)[drawn] + rng.integers(counts[drawn])
+    return np.concatenate(members)[places]
+
+
+def _triplet(
+    labels: NDArray[np.int32], rows: Rows, batch_size: int, rng: np.random.Generator
+) -> Rows:
+    members = _by_class(labels, rows)
+    if len(members) < 2:
+        raise DataError(
+            f"Triplet batches need images of at least 2 classes; the {rows.size} "
+            f"training images are of {len(members)}."
+        )
+    t, rest = divmod(batch_size, len(members))
+    if rest:
+        raise DataError(
+            f"A triplet batch holds equally many images of each of the "
+            f"{len(members)} classes, so its size is a multiple of {len(members)}; "
+            f"found {batch_size}. Use {max(t, 1) * len(members)} or "
+            f"{(max(t, 1) + 1) * len(members)}."
+        )
+    steps = max(1, rows.size // batch_size)
+    columns = [_take_turns(of_class, t, steps, rng) for of_class in members]
+    # Mixed, so that devices that share a batch see all classes alike.
+    return rng.permuted(np.concatenate(columns, axis=1), axis=1)
+
+
+def _take_turns(members: Rows, t: int, steps: int, rng: np.random.Generator) -> Rows:
+    """Draws (steps, t) of a class's rows, all of them about equally often.
+
+    No line repeats a row, unless the class has fewer than t; then each line
+    holds all of them, and none more than once oftener than another.
+    """
+    if members.size < t:
+        rounds = -(-t // members.size)
+        lines = np.tile(members, (steps * rounds, 1))
+        return rng.permuted(lines, axis=1).reshape(steps, -1)[:, :t]
+    usable = members.size // t * t
+    passes = -(-steps * t // usable)
+    drawn = np.concatenate([rng.permutation(members)[:usable] for _ in range(passes)])
+    return drawn[: steps * t].reshape(steps, t)
+
+
+def _by_class(labels: NDArray[np.int32], rows: Rows) -> list[Rows]:
+    """The rows of each class that has any, in order of classes."""
+    of_row = labels[rows]
+    ordered = rows[np.argsort(of_row, kind="stable")]
+    counts = np.unique(of_row, return_counts=True)[1]
+    return np.split(ordered, counts.cumsum()[:-1])
+
+
+def _full_batches(rows: Rows, batch_size: int) -> int:
+    steps = rows.size // batch_size
+    if steps == 0:
+        raise DataError(
+            f"The training part has {rows.size} images, fewer than one batch of "
+            f"{batch_size}. Lower the batch size or use fewer folds or less "
+            "validation data."
+        )
+    return steps
+
+
 _Sampler = Callable[[NDArray[np.int32], Rows, int, np.random.Generator], Rows]
 
-SAMPLERS: dict[str, _Sampler] = {"shuffle": _shuffle, "sequential": _sequential}
+SAMPLERS: dict[str, _Sampler] = {
+    "shuffle": _shuffle,
+    "sequential": _sequential,
+    "balanced": _balanced,
+    "triplet": _triplet,
+}
 """Samplers by the name that a stage gives."""
 
 
@@ -57,7 +125,11 @@ def epoch_order(
 
     `shuffle` takes a fresh permutation and drops the remainder, so every batch
     is full; `sequential` keeps the order of `rows` and fills the last batch
-    with `PADDING`.
+    with `PADDING`. `balanced` draws with replacement, every class being as
+    likely as any other, as many steps as `shuffle`. `triplet` puts equally many
+    images of each class into every batch, none twice unless a class has too
+    few; as many steps as `shuffle`, and at least one. Classes are those that
+    `rows` have, not all of the data set.
 
     Args:
       name: a key of `SAMPLERS`.
@@ -71,7 +143,9 @@ def epoch_order(
 
     Raises:
       ConfigError: an unknown sampler or a batch size below 1.
-      DataError: `shuffle` with fewer rows than one batch.
+      DataError: `shuffle` or `balanced` with fewer rows than one batch;
+        `triplet` with a batch size that is not a multiple of the number of
+        classes, or with one class alone.
     """
     if name not in SAMPLERS:
         near = difflib.get_close_matches(name, SAMPLERS, n=1, cutoff=0.0)[0]
