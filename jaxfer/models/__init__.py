@@ -14,6 +14,17 @@ from jaxfer.models.outputs import Outputs as Outputs
 REGISTRY: dict[str, tuple[str, str]] = {
     "cfnet": ("jaxfer.models.cfnet", "CFNet"),
     "cfnet_fusion": ("jaxfer.models.cfnet", "CFNetFusion"),
+    "eac": ("jaxfer.models.eac", "EAC"),
+    "lfn": ("jaxfer.models.lfnsb", "LFN"),
+    "lfnsb": ("jaxfer.models.lfnsb", "LFNSB"),
+    "fersnet": ("jaxfer.models.fersnet", "FERSNet"),
+    "fersnet_discriminator": ("jaxfer.models.fersnet", "FERSNetDiscriminator"),
+    "lightcnn9": ("jaxfer.models.lightcnn", "LightCNN9"),
+    "lightcnn29v2": ("jaxfer.models.lightcnn", "LightCNN29v2"),
+    "mobilenet_v2": ("jaxfer.models.mobilenet", "MobileNetV2"),
+    "resnet18": ("jaxfer.models.resnet", "ResNet18"),
+    "resnet50": ("jaxfer.models.resnet", "ResNet50"),
+    "vgg16": ("jaxfer.models.vgg", "VGG16"),
 }
 """Name to module and class; the module is imported when first asked for."""
 

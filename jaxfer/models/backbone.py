@@ -1,0 +1,72 @@
+"""What the backbones share: channel widths, initialisers, the linear classifier."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+
+from jaxfer import ops
+from jaxfer.errors import ConfigError
+from jaxfer.models.outputs import Outputs
+
+
+def scaled(channels: int, width: float) -> int:
+    """`channels * width` to a multiple of 8, at least 8 and never below 90 % of it.
+
+    References:
+      Howard et al., MobileNets, 2017, https://arxiv.org/abs/1704.04861: the width
+      multiplier; the rounding is that of the released MobileNet code.
+    """
+    wanted = channels * width
+    nearest = max(8, int(wanted + 4) // 8 * 8)
+    return nearest + 8 if nearest < 0.9 * wanted else nearest
+
+
+def check_width(model: str, width: float) -> None:
+    """Refuse a channel multiplier that is not positive."""
+    if not width > 0:
+        raise ConfigError(f"{model} width must be positive, got {width}")
+
+
+def he_fan_out(
+    key: jax.Array, shape: tuple[int, ...], dtype: jax.typing.DTypeLike = jnp.float32
+) -> jax.Array:
+    """Normal kernel of deviation sqrt(2 / (kh kw O)), for (kh, kw, I, O).
+
+    Drawn flat, which compiles quicker on a CPU than four axes and gives the same
+    bits.
+
+    References:
+      He et al., Delving Deep into Rectifiers, ICCV 2015, equation 14,
+      https://arxiv.org/abs/1502.01852.
+    """
+    size = math.prod(shape)
+    fan_out = size // shape[-2]
+    values = jax.random.normal(key, (size,), dtype) * math.sqrt(2 / fan_out)
+    return values.reshape(shape)
+
+
+def classify(num_classes: int, features: jax.Array) -> Outputs:
+    """Global average pool and a linear layer; call it in a module's `__call__`.
+
+    The layer's kernel (C, K), which class activation maps need, is the calling
+    module's `variables["params"]["classifier"]["kernel"]`. Kernels start uniform
+    within 1 / sqrt(C), as PyTorch's do, and biases at zero.
+
+    Args:
+      num_classes: K.
+      features: (B, H, W, C).
+
+    Returns:
+      `logits`, in float32 or wider; `features` map and pooled (B, C).
+    """
+    pooled = ops.global_avg_pool(features)
+    logits = nn.Dense(
+        num_classes,
+        dtype=np.promote_types(pooled.dtype, np.float32),
+        kernel_init=nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform"),
+        name="classifier",
+    )(pooled)
+    return Outputs(logits, features={"map": features, "pooled": pooled})
