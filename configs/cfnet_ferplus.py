@@ -27,7 +27,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.augment.flip = True
     config.augment.translate = 0.08
     config.augment.rotate = 10.0
-    config.augment.scale = 0.1
+    config.augment.zoom = (0.9, 1.1)
     config.optim.learning_rate = 1e-3
     config.optim.schedule = "cosine"
     config.optim.plateau.metric = ""

@@ -21,6 +21,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "data.label_mode": ("majority", "soft"),
     "data.corruption.name": ("", "gaussian_blur", "gaussian_noise"),
     "data.resident": ("auto", "always", "never"),
+    "data.sampler": ("shuffle", "balanced"),
     "protocol.kind": splits.KINDS,
     "protocol.validation_kind": splits.VALIDATION_KINDS,
     "protocol.parallel_folds": ("auto", "always", "never"),
@@ -28,8 +29,11 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "optim.name": ("nadam", "adam", "adamw", "sgd"),
     "optim.schedule": ("constant", "cosine", "exponential", "step"),
     "method.heads": ("shared", "separate"),
+    "method.head": ("released", "paper"),
     "method.channel_order": ("bgr", "rgb"),
     "method.weighting": ("equal", "fixed", "uncertainty"),
+    "method.second_view": ("flip", "independent"),
+    "method.harmony_variant": ("released", "printed", "separating"),
 }
 """Fields that take one of a few words, wherever they stand in the config."""
 
@@ -40,6 +44,7 @@ MINIMA: dict[str, float] = {
     "learning_rate": 0,
     "weight_decay": 0,
     "clip_norm": 0,
+    "sam_radius": 0,
     "warmup_epochs": 0,
     "plateau.patience": 1,
     "data.image_size": 8,
@@ -47,11 +52,26 @@ MINIMA: dict[str, float] = {
     "corruption.variance": 0,
     "protocol.num_seeds": 1,
     "checkpoint.keep": 1,
+    "augment.rotate": 0,
+    "augment.shear": 0,
+    "augment.noise": 0,
+    "augment.mixup": 0,
 }
 """Fields that take this or more, wherever they stand."""
 
-SHARES = ("protocol.validation", "augment.translate", "augment.scale")
+SHARES = (
+    "protocol.validation",
+    "augment.translate",
+    "augment.brightness",
+    "augment.contrast",
+)
 """Fields that take 0 or more, below 1."""
+
+PROBABILITIES = ("augment.geometric", "augment.noise_probability", "augment.erase")
+"""Fields that take 0 to 1."""
+
+RANGES = ("augment.zoom", "augment.erase_area")
+"""Fields that take a smallest and a largest number."""
 
 METRICS = ("loss", "accuracy", "balanced_accuracy", "macro_f1", "ece")
 """What a plateau rule can follow, of the decision or of a `head/`."""
@@ -69,6 +89,7 @@ def optimizer_config() -> ml_collections.ConfigDict:
             "momentum": 0.9,  # sgd's momentum; b1 of the others
             "b2": 0.999,
             "weight_decay": 0.0,  # L2 in the gradient; decoupled for adamw
+            "sam_radius": 0.0,  # of sharpness-aware minimisation; 0: off
             "clip_norm": 0.0,  # 0: no clipping of the global norm
             "schedule": "constant",
             "warmup_epochs": 0.0,
@@ -100,6 +121,7 @@ def base_config() -> ml_collections.ConfigDict:
                 "image_size": 224,  # pixels kept in memory; the model may resize
                 "label_mode": "majority",  # or soft: the vote distribution
                 "resident": "auto",  # keep the images on the device as uint8
+                "sampler": "shuffle",  # or balanced: every class equally often
                 "workers": 0,  # decoding processes where images are streamed
                 # applied to training and test images alike
                 "corruption": {"name": "", "kernel_size": 15, "variance": 0.01},
@@ -119,8 +141,16 @@ def base_config() -> ml_collections.ConfigDict:
                 "flip": False,
                 "translate": 0.0,  # share of the side
                 "rotate": 0.0,  # degrees
-                "scale": 0.0,  # 0.1: zoom between 0.9 and 1.1
+                "shear": 0.0,  # degrees
+                "zoom": (1.0, 1.0),  # least and largest
+                "geometric": 1.0,  # probability of the four above
+                "brightness": 0.0,  # 0.2: a factor between 0.8 and 1.2
+                "contrast": 0.0,
+                "noise": 0.0,  # variance of Gaussian noise, on the 0..255 scale
+                "noise_probability": 0.5,
                 "erase": 0.0,  # probability of random erasing
+                "erase_area": (0.02, 0.25),  # share of the image
+                "mixup": 0.0,  # alpha of the Beta distribution; 0: off
             },
             "checkpoint": {"every_seconds": 60.0, "keep": 2},
             "log": {"progress": True, "tensorboard": True},
@@ -231,8 +261,12 @@ def _unmet(field: str, value: Any) -> str:
             return f"{minimum} or more"
     if any(map(is_field, SHARES)) and not 0 <= value < 1:
         return "a share from 0 to below 1"
-    if is_field("augment.erase") and not 0 <= value <= 1:
+    if any(map(is_field, PROBABILITIES)) and not 0 <= value <= 1:
         return "a probability from 0 to 1"
+    if any(map(is_field, RANGES)) and not (
+        len(value) == 2 and 0 < value[0] <= value[1]
+    ):
+        return "two numbers above 0, the smaller first"
     if is_field("kernel_size") and not (value >= 1 and value % 2):
         return "an odd number of 1 or more"
     if is_field("plateau.metric"):

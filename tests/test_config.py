@@ -61,7 +61,7 @@ def test_everything_that_is_wrong_is_listed_at_once():
         ("protocol.seed", -1),
         ("augment.erase", 1.5),
         ("augment.translate", 1.0),
-        ("augment.scale", -0.1),
+        ("augment.zoom", (1.1, 0.9)),
         ("data.corruption.name", "gaussian_blurr"),
         ("data.corruption.kernel_size", 4),
         ("data.corruption.kernel_size", -1),

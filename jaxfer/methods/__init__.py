@@ -9,7 +9,11 @@ from jaxfer.methods.base import Batch, Method, Plateau, Selection, Stage, State
 
 __all__ = ["Batch", "Method", "Plateau", "Selection", "Stage", "State", "create"]
 
-_METHODS = {"cfnet": "jaxfer.methods.cfnet"}
+_METHODS = {
+    "cfnet": "jaxfer.methods.cfnet",
+    "eac": "jaxfer.methods.eac",
+    "lfnsb": "jaxfer.methods.lfnsb",
+}
 
 
 def create(

@@ -214,6 +214,7 @@ def create(
             train_step=joint_step,
             predict=predict_joint,
             trains="the network: both branches and the three heads",
+            sampler=config.data.sampler,
             selection=create_selection(config.optim),
             plateau=create_plateau(config.optim),
         ),

@@ -20,21 +20,60 @@ def to_float(images: Array) -> Array:
     return images.astype(jnp.float32)
 
 
-def augment(key: Array, images: Array, options: ml_collections.ConfigDict) -> Array:
-    """The random changes that `config.augment` asks for, on float images."""
-    k_flip, k_affine, k_erase = jax.random.split(key, 3)
+def augment(
+    key: Array,
+    images: Array,
+    options: ml_collections.ConfigDict,
+    *,
+    fill: float | tuple[float, ...] = 0.0,
+) -> Array:
+    """The random changes that `config.augment` asks for; `mixup` is the caller's.
+
+    Args:
+      key: PRNG key.
+      images: (B, H, W, C), float in [0, 1].
+      options: `config.augment`.
+      fill: what random erasing writes; one number, or one a channel.
+
+    Returns:
+      (B, H, W, C), in [0, 1].
+    """
+    k_flip, k_affine, k_light, k_noise, k_erase = jax.random.split(key, 5)
     if options.flip:
         images = ops.random_flip(k_flip, images)
-    if options.rotate or options.translate or options.scale:
+    zoom = tuple(options.zoom)
+    if options.rotate or options.translate or options.shear or zoom != (1.0, 1.0):
         images = ops.random_affine(
             k_affine,
             images,
             degrees=options.rotate,
             translate=options.translate,
-            scale=options.scale,
+            zoom=zoom,
+            shear=options.shear,
+            probability=options.geometric,
+        )
+    if options.brightness or options.contrast:
+        images = ops.random_light(
+            k_light,
+            images,
+            brightness=options.brightness,
+            contrast=options.contrast,
+        )
+    if options.noise:
+        images = ops.random_noise(
+            k_noise,
+            images,
+            variance=options.noise,
+            probability=options.noise_probability,
         )
     if options.erase:
-        images = ops.random_erasing(k_erase, images, probability=options.erase)
+        images = ops.random_erasing(
+            k_erase,
+            images,
+            probability=options.erase,
+            area=tuple(options.erase_area),
+            value=fill,
+        )
     return images
 
 
@@ -54,9 +93,15 @@ def gradient_step(
       (params, opt_state, aux).
     """
     grads, aux = jax.grad(loss_fn, has_aux=True)(params)
+    optimizer = optax.with_extra_args_support(optimizer)
     # Optax raises a float to an integer count, which strict promotion refuses.
     with jax.numpy_dtype_promotion("standard"):
-        updates, opt_state = optimizer.update(grads, opt_state, params)
+        updates, opt_state = optimizer.update(
+            grads,
+            opt_state,
+            params,
+            grad_fn=lambda p, _: jax.grad(loss_fn, has_aux=True)(p)[0],
+        )
     updates = jax.tree.map(lambda u: u * lr_scale.astype(u.dtype), updates)
     return optax.apply_updates(params, updates), opt_state, aux
 

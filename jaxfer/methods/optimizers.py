@@ -4,6 +4,7 @@ from typing import Literal
 
 import ml_collections
 import optax
+import optax.contrib
 
 from jaxfer.errors import ConfigError
 from jaxfer.methods.base import Plateau, Selection
@@ -51,6 +52,11 @@ def create_optimizer(
     `weight_decay` is an L2 term in the gradient, as in PyTorch's SGD and Adam;
     for adamw it is decoupled. Nadam is Dozat's without the momentum schedule
     that Keras adds (momentum 0.9 * (1 - 0.5 * 0.96 ** (0.004 t))).
+
+    With `sam_radius` the step is taken with the gradient at the parameters moved by
+    that much along the normalised gradient (Foret et al., Sharpness-Aware
+    Minimization, ICLR 2021), two gradients a step; the optimiser must be given
+    `grad_fn`, as `common.gradient_step` does.
     """
     rate = create_schedule(optim, epochs=epochs, steps_per_epoch=steps_per_epoch)
     b1, b2 = optim.momentum, optim.b2
@@ -69,7 +75,11 @@ def create_optimizer(
             parts.append(optax.sgd(rate, momentum=b1 or None))
         case other:
             raise ConfigError(f"unknown optim.name {other!r}")
-    return optax.chain(*parts)
+    optimizer = optax.chain(*parts)
+    if not optim.sam_radius:
+        return optimizer
+    ascent = optax.chain(optax.contrib.normalize(), optax.sgd(optim.sam_radius))
+    return optax.contrib.sam(optimizer, ascent, sync_period=2, opaque_mode=True)
 
 
 def best_is(metric: str) -> Literal["max", "min"]:

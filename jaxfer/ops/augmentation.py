@@ -4,6 +4,8 @@ All take float images (B, H, W, C) and a key, draw independently for each image,
 and keep shape and dtype.
 """
 
+from collections.abc import Sequence
+
 import jax
 import jax.numpy as jnp
 from jax import Array
@@ -32,33 +34,44 @@ def random_affine(
     *,
     degrees: float = 0.0,
     translate: float = 0.0,
-    scale: float = 0.0,
+    zoom: Sequence[float] = (1.0, 1.0),
+    shear: float = 0.0,
+    probability: float = 1.0,
 ) -> Array:
-    """Rotate, shift and zoom each image about its centre, bilinearly.
+    """Rotate, shift, shear and zoom each image about its centre, bilinearly.
 
     Args:
       key: PRNG key.
       images: (B, H, W, C), float.
       degrees: largest rotation to either side.
       translate: largest shift, as a share of the side.
-      scale: zoom is uniform in [1 - scale, 1 + scale].
+      zoom: least and largest magnification; uniform between them.
+      shear: largest horizontal shear, in degrees.
+      probability: that an image is changed at all.
 
     Returns:
       (B, H, W, C); points from outside the image repeat its edge.
     """
     b, h, w, c = images.shape
-    k_angle, k_shift, k_scale = jax.random.split(key, 3)
+    k_angle, k_shift, k_zoom, k_shear, k_on = jax.random.split(key, 5)
+    on = jax.random.bernoulli(k_on, probability, (b, 1))
     angle = jnp.deg2rad(
         jax.random.uniform(k_angle, (b, 1), minval=-degrees, maxval=degrees)
     )
     shift = jax.random.uniform(
         k_shift, (2, b, 1), minval=-translate, maxval=translate
     ) * jnp.asarray([[[float(h)]], [[float(w)]]])
-    zoom = jax.random.uniform(k_scale, (b, 1), minval=1 - scale, maxval=1 + scale)
+    factor = jax.random.uniform(k_zoom, (b, 1), minval=zoom[0], maxval=zoom[1])
+    slant = jnp.tan(
+        jnp.deg2rad(jax.random.uniform(k_shear, (b, 1), minval=-shear, maxval=shear))
+    )
+    angle, slant = jnp.where(on, angle, 0.0), jnp.where(on, slant, 0.0)
+    shift, factor = jnp.where(on[None], shift, 0.0), jnp.where(on, factor, 1.0)
     rows, cols = jnp.mgrid[:h, :w].astype(jnp.float32).reshape(2, 1, h * w)
     centre_row, centre_col = (h - 1) / 2, (w - 1) / 2
     dr, dc = rows - centre_row - shift[0], cols - centre_col - shift[1]
-    cos, sin = jnp.cos(angle) / zoom, jnp.sin(angle) / zoom
+    dc = dc - slant * dr
+    cos, sin = jnp.cos(angle) / factor, jnp.sin(angle) / factor
     row = jnp.clip(cos * dr - sin * dc + centre_row, 0, h - 1)
     col = jnp.clip(sin * dr + cos * dc + centre_col, 0, w - 1)
     top, left = jnp.floor(row), jnp.floor(col)
@@ -83,7 +96,7 @@ def random_erasing(
     probability: float = 0.5,
     area: tuple[float, float] = (0.02, 0.25),
     aspect: tuple[float, float] = (0.3, 3.3),
-    value: float = 0.0,
+    value: float | Sequence[float] = 0.0,
 ) -> Array:
     """Set one random rectangle of each image to `value` (Zhong et al., 2020).
 
@@ -94,7 +107,7 @@ def random_erasing(
       area: range of the rectangle's share of the image.
       aspect: range of height over width, drawn log-uniformly. A side longer
         than the image is cut to it, where torchvision draws again.
-      value: what is written.
+      value: what is written; one number, or one a channel.
 
     Returns:
       (B, H, W, C).
@@ -118,4 +131,83 @@ def random_erasing(
 
     mask = inside(h, row, height)[:, :, None] & inside(w, col, width)[:, None, :]
     mask = (mask & on[:, None, None])[..., None]
-    return jnp.where(mask, jnp.asarray(value, images.dtype), images)
+    fill = jnp.asarray(value, images.dtype).reshape(1, 1, 1, -1)
+    return jnp.where(mask, fill, images)
+
+
+def random_light(
+    key: Array, images: Array, *, brightness: float = 0.0, contrast: float = 0.0
+) -> Array:
+    """Scale each image's brightness, then its contrast about its mean grey.
+
+    Args:
+      key: PRNG key.
+      images: (B, H, W, C), float in [0, 1].
+      brightness: the factor is uniform in [1 - brightness, 1 + brightness].
+      contrast: likewise.
+
+    Returns:
+      (B, H, W, C), cut to [0, 1].
+    """
+    b = images.shape[0]
+    k_brightness, k_contrast = jax.random.split(key)
+
+    def factor(key: Array, spread: float) -> Array:
+        draw = jax.random.uniform(key, (b, 1, 1, 1), minval=-spread, maxval=spread)
+        return (1 + draw).astype(images.dtype)
+
+    bright = jnp.clip(images * factor(k_brightness, brightness), 0, 1)
+    mean = jnp.mean(bright, axis=(1, 2, 3), keepdims=True)
+    return jnp.clip(mean + (bright - mean) * factor(k_contrast, contrast), 0, 1)
+
+
+def random_noise(
+    key: Array, images: Array, *, variance: float, probability: float = 0.5
+) -> Array:
+    """Add Gaussian noise to each image with the given probability.
+
+    Args:
+      key: PRNG key.
+      images: (B, H, W, C), float in [0, 1].
+      variance: on the scale of 0 to 255.
+      probability: that an image is changed at all.
+
+    Returns:
+      (B, H, W, C), cut to [0, 1].
+    """
+    k_on, k_noise = jax.random.split(key)
+    on = jax.random.bernoulli(k_on, probability, (images.shape[0], 1, 1, 1))
+    noise = jax.random.normal(k_noise, images.shape, images.dtype)
+    noisy = images + noise * (variance**0.5 / 255)
+    return jnp.where(on, jnp.clip(noisy, 0, 1), images)
+
+
+def mixup(
+    key: Array, images: Array, targets: Array, *, alpha: float
+) -> tuple[Array, Array]:
+    """Convex combinations of the batch with a shuffled copy of itself.
+
+    x = l x_i + (1 - l) x_j, y = l y_i + (1 - l) y_j (Zhang et al., mixup, ICLR 2018,
+    section 2), with one l ~ Beta(alpha, alpha) for each image, at least 1/2, so that
+    the first of the two stays the main one.
+
+    Args:
+      key: PRNG key.
+      images: (B, H, W, C), float.
+      targets: (B, K), distributions.
+      alpha: above 0; small values mix little.
+
+    Returns:
+      Mixed images and targets, of the same shapes.
+    """
+    b = images.shape[0]
+    k_share, k_order = jax.random.split(key)
+    share = jax.random.beta(k_share, alpha, alpha, (b,))
+    share = jnp.maximum(share, 1 - share)
+    order = jax.random.permutation(k_order, b)
+
+    def mix(x: Array) -> Array:
+        weight = share.astype(x.dtype).reshape(b, *[1] * (x.ndim - 1))
+        return weight * x + (1 - weight) * x[order]
+
+    return mix(images), mix(targets)

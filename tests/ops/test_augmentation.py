@@ -53,7 +53,7 @@ def test_zoom_scales_distances_from_the_centre():
     ramp = jnp.broadcast_to(
         (jnp.arange(33.0) - 16)[None, None, :, None], (8, 33, 33, 1)
     )
-    y = np.asarray(ops.random_affine(KEY, ramp, scale=0.2))[:, 16, :, 0]
+    y = np.asarray(ops.random_affine(KEY, ramp, zoom=(0.8, 1.2)))[:, 16, :, 0]
     zoom = 4 / y[:, 20]
     assert np.all((zoom > 0.8) & (zoom < 1.2)) and np.ptp(zoom) > 0.05
     np.testing.assert_allclose(y[:, 18], 2 / zoom, rtol=1e-4)
@@ -79,7 +79,9 @@ def test_erasing_writes_one_rectangle_of_the_right_size():
     [
         ops.random_flip,
         ops.random_erasing,
-        lambda k, x: ops.random_affine(k, x, degrees=9, translate=0.1, scale=0.1),
+        lambda k, x: ops.random_affine(k, x, degrees=9, translate=0.1, shear=5),
+        lambda k, x: ops.random_light(k, x, brightness=0.3, contrast=0.3),
+        lambda k, x: ops.random_noise(k, x, variance=30.0),
     ],
 )
 def test_changes_depend_on_the_key_alone(change):
@@ -95,3 +97,46 @@ def test_resize_keeps_constants_and_passes_equal_sizes_through():
     assert ops.resize(x, 10) is x
     flat = jnp.full((2, 10, 10, 3), 0.25)
     chex.assert_trees_all_close(ops.resize(flat, 23), jnp.full((2, 23, 23, 3), 0.25))
+
+
+def test_a_probability_leaves_the_other_images_untouched():
+    x = images(count=64)
+    y = np.asarray(ops.random_affine(KEY, x, degrees=20, probability=0.3))
+    changed = (y != np.asarray(x)).any(axis=(1, 2, 3))
+    assert 8 <= changed.sum() <= 32
+
+
+def test_shear_moves_rows_in_proportion_to_their_height():
+    ramp = jnp.broadcast_to(jnp.arange(33.0)[None, None, :, None], (8, 33, 33, 1))
+    y = np.asarray(ops.random_affine(KEY, ramp, shear=20))[..., 0]
+    shift = y[:, 12:21, 16] - 16  # near the centre no edge interferes
+    slope = shift[:, :1] / -4
+    assert np.ptp(slope) > 0.1
+    np.testing.assert_allclose(shift, slope * np.arange(-4, 5), atol=1e-4)
+
+
+def test_light_keeps_the_order_of_pixels_and_the_range():
+    x = images(count=8) * 0.5 + 0.25
+    y = np.asarray(ops.random_light(KEY, x, brightness=0.2, contrast=0.2))
+    assert y.min() >= 0 and y.max() <= 1
+    for before, after in zip(np.asarray(x).reshape(8, -1), y.reshape(8, -1)):
+        assert (np.diff(after[np.argsort(before)]) >= -1e-6).all()
+    same = ops.random_light(KEY, x)
+    chex.assert_trees_all_close(same, x, atol=1e-6)
+
+
+def test_noise_has_the_variance_asked_for():
+    x = jnp.full((4, 64, 64, 3), 0.5)
+    y = ops.random_noise(KEY, x, variance=30.0, probability=1.0)
+    assert abs(float(jnp.var((y - x) * 255)) - 30) < 1.5
+
+
+def test_mixup_mixes_images_and_targets_by_the_same_share():
+    x = jnp.arange(16.0).reshape(16, 1, 1, 1) * jnp.ones((1, 3, 3, 2))
+    targets = jax.nn.one_hot(jnp.arange(16), 16)
+    mixed, labels = ops.mixup(KEY, x, targets, alpha=1.0)
+    np.testing.assert_allclose(labels.sum(axis=1), 1, rtol=1e-6)
+    expected = labels @ jnp.arange(16.0)[:, None]
+    np.testing.assert_allclose(mixed[:, 0, 0, :1], expected, rtol=1e-5)
+    assert (jnp.argmax(labels, axis=1) == jnp.arange(16)).all()
+    assert float(jnp.min(jnp.max(labels, axis=1))) < 0.9

@@ -1,0 +1,229 @@
+"""One network, one stage, labelled images: what recipes of this kind share.
+
+A method file gives the network and its loss; here are the options that a user
+expects of any of them: normalisation, augmentation, mixup, attention consistency,
+loss flooding, an average of the weights, flipping at test time.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+from flax import linen as nn
+from jax import Array
+
+from jaxfer import losses, ops
+from jaxfer.config import base_config
+from jaxfer.errors import ConfigError
+from jaxfer.methods import common
+from jaxfer.methods.base import Batch, Method, Metrics, Stage, State
+from jaxfer.methods.optimizers import (
+    create_optimizer,
+    create_plateau,
+    create_selection,
+)
+from jaxfer.models import Outputs
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+Criterion = Callable[[Any, Outputs, Batch], Array]
+"""(trained parameters, outputs, batch) -> (B,), or one number added to each."""
+
+
+def default_config() -> ml_collections.ConfigDict:
+    """The fields that every method of this kind has."""
+    config = base_config()
+    config.method = {
+        "name": "",
+        "image_size": 224,  # pixels that the network sees
+        "label_smoothing": 0.0,
+        "consistency": 0.0,  # weight of the attention consistency of two views
+        "second_view": "flip",  # of the first view; or independent
+        "flood_level": 0.0,  # the mean loss is kept about this; 0: off
+        "ema": 0.0,  # decay of the average of the weights; 0: off
+        "test_time_flip": False,  # average the logits of an image and its mirror
+    }
+    return config
+
+
+def normalize(images: Array) -> Array:
+    """Subtract ImageNet's mean and divide by its deviation, per channel."""
+    mean = jnp.asarray(IMAGENET_MEAN, images.dtype).reshape(1, 1, 1, 3)
+    std = jnp.asarray(IMAGENET_STD, images.dtype).reshape(1, 1, 1, 3)
+    return (images - mean) / std
+
+
+def create(
+    config: ml_collections.ConfigDict,
+    network: nn.Module,
+    *,
+    steps_per_epoch: int,
+    criterion: Criterion | None = None,
+    init_criterion: Callable[[Array], dict[str, Any]] = lambda key: {},
+) -> Method:
+    """A method of one stage, `training`.
+
+    Variables: `params` holds those of the `network` and whatever
+    `init_criterion` adds; `batch_stats` of the `network`; with `method.ema` also
+    `average`, the network's variables that predictions are made with.
+
+    Args:
+      config: a whole experiment's config.
+      network: applied as `(variables, images, train=...)`, giving `Outputs`.
+      steps_per_epoch: optimiser steps in one pass.
+      criterion: the loss; by default cross-entropy against the label distribution
+        with `method.label_smoothing`.
+      init_criterion: key -> parameters of the loss that are learned with it.
+
+    Raises:
+      ConfigError: `method.consistency` with a network without attention maps.
+    """
+    options, augment = config.method, config.augment
+    optimizer = create_optimizer(
+        config.optim, epochs=config.epochs, steps_per_epoch=steps_per_epoch
+    )
+    if criterion is None:
+
+        def criterion(params: Any, outputs: Outputs, batch: Batch) -> Array:
+            return losses.cross_entropy(
+                outputs.logits,
+                batch["target"],
+                label_smoothing=options.label_smoothing,
+            )
+
+    def prepare(images: Array) -> Array:
+        return normalize(ops.resize(common.to_float(images), options.image_size))
+
+    def look(key: Array, images: Array) -> Array:
+        """One random view of the images, as the network takes it."""
+        images = common.augment(key, images, augment, fill=IMAGENET_MEAN)
+        return prepare(images)
+
+    def views(key: Array, images: Array) -> list[Array]:
+        """The view that is classified and, for the consistency, its mirror."""
+        k_first, k_second = jax.random.split(key)
+        first = look(k_first, images)
+        if not options.consistency:
+            return [first]
+        if options.second_view == "flip":
+            return [first, first[:, :, ::-1]]
+        return [first, look(k_second, images[:, :, ::-1])]
+
+    def init(key: Array, images: Array) -> State:
+        network_key, criterion_key = jax.random.split(key)
+        inputs = prepare(images)
+        variables = network.init(network_key, inputs)
+        if options.consistency:
+            outputs = jax.eval_shape(network.apply, variables, inputs)
+            if "attention" not in outputs.maps:
+                raise ConfigError(
+                    f"method.consistency is {options.consistency}, and the network"
+                    f" {type(network).__name__} gives no attention maps: choose a"
+                    " head that is linear in the pooled feature map, or 0"
+                )
+        params = {"network": variables["params"], **init_criterion(criterion_key)}
+        whole = {
+            "params": params,
+            "batch_stats": {"network": variables.get("batch_stats", {})},
+        }
+        if options.ema:
+            whole["average"] = {
+                "params": variables["params"],
+                "batch_stats": variables.get("batch_stats", {}),
+            }
+        return common.start(whole, {"training": optimizer.init(params)})
+
+    def train_step(state: State, batch: Batch, key: Array) -> tuple[State, Metrics]:
+        k_views, k_mix, k_dropout = jax.random.split(key, 3)
+        images, targets = (
+            views(k_views, common.to_float(batch["image"])),
+            batch["target"],
+        )
+        if augment.mixup:
+            mixed = [
+                ops.mixup(k_mix, view, targets, alpha=augment.mixup) for view in images
+            ]
+            images, targets = [view for view, _ in mixed], mixed[0][1]
+        seen = {**batch, "target": targets}
+
+        def loss_fn(params: Any) -> tuple[Array, tuple]:
+            stats = state.variables["batch_stats"]["network"]
+            outputs = []
+            # One after the other, as released: the running statistics move twice.
+            for view in images:
+                out, updated = network.apply(
+                    {"params": params["network"], "batch_stats": stats},
+                    view,
+                    train=True,
+                    mutable=["batch_stats"],
+                    rngs={"dropout": k_dropout},
+                )
+                stats = updated.get("batch_stats", {})
+                outputs.append(out)
+            loss = criterion(params, outputs[0], seen)
+            if options.consistency:
+                maps = [out.maps["attention"] for out in outputs]
+                loss = loss + options.consistency * losses.attention_consistency(*maps)
+            total = jnp.mean(loss)
+            if options.flood_level:
+                total = losses.flooding(total, options.flood_level)
+            return total, (loss, outputs[0], stats)
+
+        params, opt_state, (loss, outputs, stats) = common.gradient_step(
+            loss_fn,
+            optimizer,
+            state.variables["params"],
+            state.opt_state["training"],
+            state.lr_scale,
+        )
+        variables = {"params": params, "batch_stats": {"network": stats}}
+        if options.ema:
+            variables["average"] = _average(
+                state.variables["average"],
+                {"params": params["network"], "batch_stats": stats},
+                state.step,
+                options.ema,
+            )
+        state = state._replace(
+            step=state.step + 1, variables=variables, opt_state={"training": opt_state}
+        )
+        heads = {"": outputs.logits, **outputs.heads}
+        return state, common.classification_metrics(loss, heads, batch["label"])
+
+    def predict(variables: dict, images: Array) -> Outputs:
+        if options.ema:
+            chosen = variables["average"]
+        else:
+            chosen = {name: tree["network"] for name, tree in variables.items()}
+        inputs = prepare(images)
+        outputs = network.apply(chosen, inputs)
+        if not options.test_time_flip:
+            return outputs
+        mirrored = network.apply(chosen, inputs[:, :, ::-1])
+        return outputs._replace(logits=(outputs.logits + mirrored.logits) / 2)
+
+    stage = Stage(
+        name="training",
+        epochs=config.epochs,
+        batch_size=config.batch_size,
+        train_step=train_step,
+        predict=predict,
+        sampler=config.data.sampler,
+        selection=create_selection(config.optim),
+        plateau=create_plateau(config.optim),
+    )
+    return Method(options.name, init, (stage,), predict)
+
+
+def _average(average: Any, new: Any, step: Array, decay: float) -> Any:
+    """Exponential moving average, quicker at first so that it forgets the start."""
+    steps = step.astype(jnp.float32)
+    keep = jnp.minimum(decay, (1 + steps) / (10 + steps))
+    return jax.tree.map(
+        lambda a, b: keep.astype(a.dtype) * a + (1 - keep).astype(a.dtype) * b,
+        average,
+        new,
+    )
