@@ -1,0 +1,295 @@
+"""Building blocks of LFN and LFNSB, each usable alone.
+
+Paddings are PyTorch's (half the kernel on every side), batch norm keeps 0.9 of its
+running statistics at each step. With `fused=True` a block has no batch norm but the
+biases that `jaxfer.models.fuse.fuse` computes; it cannot be trained then.
+"""
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from jaxfer import ops
+from jaxfer.errors import ConfigError
+from jaxfer.models.layers import BatchNorm, Conv
+
+Dtype = jax.typing.DTypeLike | None
+Split = tuple[tuple[int, int], ...]
+"""Pairs of kernel size and channels."""
+
+
+class PReLU(nn.Module):
+    """max(x, 0) + slope min(x, 0), one `slope` per channel, 0.25 at first."""
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Map (..., C) to the same shape."""
+        slope = self.param("slope", nn.initializers.constant(0.25), (x.shape[-1],))
+        slope = jnp.expand_dims(slope.astype(x.dtype), range(x.ndim - 1))
+        return jnp.where(x > 0, x, slope * x)
+
+
+class ConvBN(nn.Module):
+    """Convolution and batch norm, without activation; one convolution if fused.
+
+    Attributes:
+      features: output channels.
+      kernel_size: height and width of the kernel.
+      strides: of the kernel.
+      padding: as of `layers.Conv`; None adds half the kernel on every side.
+      depthwise: whether each channel is convolved by itself; `features` are then
+        those of the input.
+      use_bias: whether the convolution has a bias beside batch norm's.
+      fused: whether batch norm is folded into the convolution.
+      dtype: of the computation; None keeps the input's.
+    """
+
+    features: int
+    kernel_size: tuple[int, int] = (1, 1)
+    strides: int = 1
+    padding: ops.Padding | None = None
+    depthwise: bool = False
+    use_bias: bool = False
+    fused: bool = False
+    dtype: Dtype = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
+        """Map (B, H, W, C) to (B, H', W', features)."""
+        x = Conv(
+            self.features,
+            self.kernel_size,
+            strides=self.strides,
+            padding=_half(self.kernel_size) if self.padding is None else self.padding,
+            use_bias=self.use_bias or self.fused,
+            groups=x.shape[-1] if self.depthwise else 1,
+            dtype=self.dtype,
+            name="conv",
+        )(x)
+        if self.fused:
+            _check_inference(train)
+            return x
+        return BatchNorm(name="bn")(x, train=train)
+
+
+class MixedDepthwiseConv(nn.Module):
+    """Depthwise convolutions with several kernel sizes, each on its own channels.
+
+    Attributes:
+      split: pairs of kernel size and channels, in the order of the channels.
+      strides: of all kernels.
+      dtype: of the computation; None keeps the input's.
+
+    References:
+      Tan and Le, MixConv: mixed depthwise convolutional kernels, 2019, section 3.1.
+    """
+
+    split: Split
+    strides: int = 1
+    dtype: Dtype = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Map (B, H, W, C), C the sum of the split's channels, to (B, H', W', C)."""
+        if x.shape[-1] != sum(channels for _, channels in self.split):
+            raise ConfigError(
+                f"the split {self.split} does not add up to {x.shape[-1]} channels"
+            )
+        parts, start = [], 0
+        for size, channels in self.split:
+            conv = Conv(
+                channels,
+                (size, size),
+                strides=self.strides,
+                padding=size // 2,
+                use_bias=False,
+                groups=channels,
+                dtype=self.dtype,
+                name=f"conv{size}x{size}",
+            )
+            parts.append(conv(x[..., start : start + channels]))
+            start += channels
+        return jnp.concatenate(parts, axis=-1) if len(parts) > 1 else parts[0]
+
+
+class CoordinateAttention(nn.Module):
+    """Gates for rows and columns from the means over columns and rows.
+
+    y = x sigmoid(h(z_h)) sigmoid(w(z_w)), where z = hard_swish(BN(conv([mean over
+    width, mean over height]))) has max(8, C // 32) channels (C the input's).
+
+    Attributes:
+      fused: whether batch norm is folded into the convolution.
+      dtype: of the computation; None keeps the input's.
+
+    References:
+      Hou et al., Coordinate attention for efficient mobile network design, CVPR
+      2021, equations 4 to 9.
+    """
+
+    fused: bool = False
+    dtype: Dtype = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
+        """Map (B, H, W, C) to the same shape."""
+        b, h, w, c = x.shape
+        rows, columns = jnp.mean(x, axis=2), jnp.mean(x, axis=1)
+        z = jnp.concatenate([rows, columns], axis=1).reshape(b, h + w, 1, c)
+        squeeze = ConvBN(
+            max(8, c // 32),
+            use_bias=True,
+            fused=self.fused,
+            dtype=self.dtype,
+            name="squeeze",
+        )
+        z = jax.nn.hard_swish(squeeze(z, train=train))
+        rows = Conv(c, (1, 1), dtype=self.dtype, name="rows")(z[:, :h])
+        columns = Conv(c, (1, 1), dtype=self.dtype, name="columns")(z[:, h:])
+        columns = columns.reshape(b, 1, w, c)
+        return x * nn.sigmoid(columns) * nn.sigmoid(rows)
+
+
+class MixBottleneck(nn.Module):
+    """Expand, mixed depthwise convolution, coordinate attention, project.
+
+    Expanding is a 1x1 convolution, batch norm and PReLU to the channels that the
+    split adds up to; projecting a 1x1 convolution and batch norm. Nothing stands
+    between the depthwise convolution and the attention.
+
+    Attributes:
+      features: output channels.
+      split: pairs of kernel size and channels of the depthwise convolution.
+      strides: of the depthwise convolution.
+      residual: whether the input is added.
+      fused: whether batch norms are folded into the convolutions.
+      dtype: of the computation; None keeps the input's.
+    """
+
+    features: int
+    split: Split
+    strides: int = 1
+    residual: bool = False
+    fused: bool = False
+    dtype: Dtype = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
+        """Map (B, H, W, C) to (B, H', W', features)."""
+        expanded = sum(channels for _, channels in self.split)
+        expand = ConvBN(expanded, fused=self.fused, dtype=self.dtype, name="expand")
+        y = PReLU(name="prelu")(expand(x, train=train))
+        y = MixedDepthwiseConv(self.split, self.strides, self.dtype, name="mixed")(y)
+        y = CoordinateAttention(self.fused, self.dtype, name="attention")(y, train)
+        project = ConvBN(
+            self.features, fused=self.fused, dtype=self.dtype, name="project"
+        )
+        y = project(y, train=train)
+        return x + y if self.residual else y
+
+
+class RepVGGDW(nn.Module):
+    """BN(BN(depthwise 3x3) + depthwise 1x1 + identity); one depthwise 3x3 if fused.
+
+    Attributes:
+      fused: whether it is one convolution.
+      dtype: of the computation; None keeps the input's.
+
+    References:
+      Ding et al., RepVGG: making VGG-style ConvNets great again, CVPR 2021, section
+      3.3, here depthwise and with one more batch norm.
+    """
+
+    fused: bool = False
+    dtype: Dtype = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
+        """Map (B, H, W, C) to the same shape."""
+        c = x.shape[-1]
+        if self.fused:
+            _check_inference(train)
+            return Conv(
+                c, (3, 3), padding=1, groups=c, dtype=self.dtype, name="conv"
+            )(x)  # fmt: skip
+        spatial = ConvBN(c, (3, 3), depthwise=True, dtype=self.dtype, name="spatial")
+        point = Conv(c, (1, 1), groups=c, dtype=self.dtype, name="point")
+        y = spatial(x, train=train) + point(x) + x
+        return BatchNorm(name="bn")(y, train=train)
+
+
+class SpatialBias(nn.Module):
+    """Global context as a small map: a convolution along the channels.
+
+    A 1x1 convolution to `features + 2` channels, batch norm and ReLU, adaptive mean
+    pooling to `size` x `size` positions; then a convolution of width 3 along the
+    channel axis, which mixes all positions and leaves `features` channels.
+
+    Attributes:
+      features: channels of the result.
+      size: height and width of the result.
+      fused: whether batch norm is folded into the convolution.
+      dtype: of the computation; None keeps the input's.
+
+    References:
+      Go and Ryu, Spatial bias for attention-free non-local neural networks, 2023.
+    """
+
+    features: int
+    size: int
+    fused: bool = False
+    dtype: Dtype = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
+        """Map (B, H, W, C) to (B, size, size, features)."""
+        positions = self.size * self.size
+        reduce = ConvBN(
+            self.features + 2, fused=self.fused, dtype=self.dtype, name="reduce"
+        )
+        x = adaptive_avg_pool(nn.relu(reduce(x, train=train)), self.size)
+        x = x.reshape(-1, 1, positions, self.features + 2).transpose(0, 1, 3, 2)
+        x = Conv(
+            positions, (1, 3), padding="VALID", dtype=self.dtype, name="mix"
+        )(x)  # fmt: skip
+        return x.transpose(0, 1, 3, 2).reshape(-1, self.size, self.size, self.features)
+
+
+def adaptive_avg_pool(x: jax.Array, size: int) -> jax.Array:
+    """Means over `size` x `size` windows that cover the image, whatever its size.
+
+    Window i of n covers rows floor(i H / n) up to, but without, ceil((i + 1) H / n),
+    as PyTorch's; windows overlap where n does not divide H.
+
+    Args:
+      x: (B, H, W, C).
+      size: n.
+
+    Returns:
+      (B, n, n, C).
+    """
+
+    def along(x: jax.Array, axis: int) -> jax.Array:
+        length = x.shape[axis]
+        windows = [
+            jax.lax.slice_in_dim(
+                x, i * length // size, -(-(i + 1) * length // size), axis=axis
+            )
+            for i in range(size)
+        ]
+        return jnp.stack([window.mean(axis) for window in windows], axis)
+
+    return along(along(x, 1), 2)
+
+
+def _half(kernel_size: tuple[int, int]) -> tuple[tuple[int, int], tuple[int, int]]:
+    height, width = kernel_size[0] // 2, kernel_size[1] // 2
+    return (height, height), (width, width)
+
+
+def _check_inference(train: bool) -> None:
+    if train:
+        raise ConfigError(
+            "a fused network has no batch norm and cannot be trained; train the "
+            "network made with fused=False and fuse its variables afterwards"
+        )
