@@ -31,6 +31,9 @@ class Table:
       sequence: str (N,), which recording; "" where unknown.
       sha256: str (N,), of the encoded image.
       target: float32 (N, K), label distributions, or None for hard labels.
+      valence: float32 (N,), -1 to 1, NaN where unknown; None where the data set
+        has none.
+      arousal: likewise.
     """
 
     file: np.ndarray
@@ -40,6 +43,8 @@ class Table:
     sequence: np.ndarray
     sha256: np.ndarray
     target: np.ndarray | None = None
+    valence: np.ndarray | None = None
+    arousal: np.ndarray | None = None
 
     def __len__(self) -> int:
         """How many images there are."""
@@ -118,6 +123,9 @@ def load(
     except Exception as error:
         raise damaged(folder, error) from error
     votes = columns.pop("votes")
+    affect = columns.pop("affect", None)
+    if affect is not None and affect.shape[-1]:
+        columns["valence"], columns["arousal"] = affect.T
     class_names = tuple(facts["class_names"])
     keep, target = np.ones(found, bool), None
     dropped: dict[str, int] = {}

@@ -19,6 +19,18 @@ EXPRESSIONS = (
 )
 """The names used everywhere in this project."""
 
+AFFECTNET = (
+    "neutral",
+    "happiness",
+    "sadness",
+    "surprise",
+    "fear",
+    "disgust",
+    "anger",
+    "contempt",
+)
+"""AffectNet in its own order, 0 to 7; its seven classes are those before contempt."""
+
 CKPLUS = ("anger", "contempt", "disgust", "fear", "happiness", "sadness", "surprise")
 """CK+ in its own order, 1 to 7; 0 is neutral."""
 
@@ -36,6 +48,9 @@ FERPLUS = (
 
 MMI = ("anger", "disgust", "fear", "happiness", "sadness", "surprise")
 """MMI's six, in its own order, 1 to 6."""
+
+OULU_CASIA = ("anger", "disgust", "fear", "happiness", "sadness", "surprise")
+"""Oulu-CASIA's six, in alphabetical order."""
 
 RAFDB = ("surprise", "fear", "disgust", "happiness", "sadness", "anger", "neutral")
 """RAF-DB in its own order, 1 to 7."""

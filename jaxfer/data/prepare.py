@@ -2,11 +2,9 @@
 
 import argparse
 import contextlib
-import csv
 import errno
 import fcntl
 import inspect
-import io
 import json
 import os
 import shutil
@@ -17,18 +15,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jaxfer.data.builders import BUILDERS, find
+from jaxfer.data.write import build, write_skips, write_table
 from jaxfer.errors import ConfigError, DataError
 
 if TYPE_CHECKING:  # the command line imports this file for its help alone
-    from jaxfer.data.builders.plan import Plan, Skip
-    from jaxfer.data.records import Row
+    from jaxfer.data.builders.plan import Plan
     from jaxfer.data.report import PrepareReport
 
 _SPARE = 50_000_000
 """Bytes that should stay free on the disk."""
 
 _OPTIONS = {
-    "frames": (int, "ckplus, mmi: peak frames of a sequence (default 1)"),
+    "frames": (int, "ckplus, mmi, oulu_casia: peak frames of a sequence (default 1)"),
+    "classes": (int, "affectnet: 8, or 7 without contempt (default 8)"),
+    "camera": (str, "oulu_casia: VL or NI (default VL)"),
+    "light": (str, "oulu_casia: Strong, Weak or Dark (default Strong)"),
     "neutral": (bool, "ckplus: add the first frames as class neutral"),
     "subjects": (int, "synthetic_faces: how many people (default 24)"),
     "takes": (int, "synthetic_faces: pictures per expression (default 4)"),
@@ -52,6 +53,7 @@ def prepare(
     overwrite: bool = False,
     workers: int | None = None,
     progress: bool = True,
+    beam: str | None = None,
     **options: Any,
 ) -> "PrepareReport":
     """Prepares a data set once, so that `jaxfer.data.load` finds it.
@@ -69,6 +71,9 @@ def prepare(
       overwrite: replaces what is prepared under that name.
       workers: threads that read images; by default one per CPU.
       progress: shows a progress bar.
+      beam: where given, Apache Beam reads and writes the images, with these
+        pipeline options, e.g. "--runner=DirectRunner"; docs/affectnet_on_a_cluster.md
+        says what that needs.
       **options: of the data set, e.g. frames=3 for ckplus.
 
     Returns:
@@ -76,7 +81,8 @@ def prepare(
 
     Raises:
       DataError: a wrong source, one class alone, data already there, a full disk.
-      ConfigError: an option that the data set does not have, or workers below 1.
+      ConfigError: an option that the data set does not have, workers below 1, or
+        beam without Apache Beam.
     """
     from jaxfer.data.builders.source import open_source
     from jaxfer.data.labels import check_classes
@@ -101,18 +107,27 @@ def prepare(
         )
     _refuse_existing(target, overwrite)
     opened = open_source(source) if source is not None else None
+    if beam is not None:
+        from jaxfer.data.beam import check_beam
+
+        check_beam(opened)
     plan = builder_class.scan(opened, **options)
     check_classes(str(source), plan.class_names, (e.label for e in plan.examples))
     with _disk_errors(target), _locked(target) as temporary:
         _refuse_existing(target, overwrite)
         _check_space(target.parent, plan)
-        folder, rows, skips = _build(
-            builder_class, plan, temporary, workers or os.cpu_count() or 1, progress
+        folder, rows, skips = build(
+            builder_class,
+            plan,
+            temporary,
+            workers or os.cpu_count() or 1,
+            progress,
+            beam,
         )
         check_classes(str(source), plan.class_names, (row.label for row in rows))
         skips = plan.skips + skips
-        _write_table(folder / "table.npz", rows)
-        _write_skips(folder / "skipped.csv", skips)
+        write_table(folder / "table.npz", rows)
+        write_skips(folder / "skipped.csv", skips)
         facts = {
             "builder": name,
             "class_names": list(plan.class_names),
@@ -156,6 +171,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--overwrite", action="store_true", help="replace what is there"
     )
     parser.add_argument("--workers", type=int, help="threads (default: one per CPU)")
+    parser.add_argument(
+        "--beam", metavar="OPTIONS", help="read and write with Apache Beam"
+    )
     for option, (kind, text) in _OPTIONS.items():
         if kind is bool:
             parser.add_argument(
@@ -175,6 +193,7 @@ def main(args: argparse.Namespace) -> int:
         save_as=args.save_as,
         overwrite=args.overwrite,
         workers=args.workers,
+        beam=args.beam,
         **{name: value for name, value in options.items() if value is not None},
     )
     print(report)
@@ -248,46 +267,6 @@ def _check_space(folder: Path, plan: "Plan") -> None:
             f"{folder} has {free / 1e6:,.0f} MB free; about {needed / 1e6:,.0f} MB "
             "are needed. Free some space or choose another folder with --data-dir."
         )
-
-
-def _build(
-    builder_class: Any, plan: "Plan", temporary: Path, workers: int, progress: bool
-) -> tuple[Path, list["Row"], list["Skip"]]:
-    import tensorflow_datasets as tfds
-    from tqdm import tqdm
-
-    total = len(plan.examples)
-    with tqdm(total=total, unit=" images", disable=not progress) as bar:
-        builder = builder_class(
-            plan, data_dir=temporary, workers=workers, advance=bar.update
-        )
-        tfds.disable_progress_bar()
-        try:
-            with contextlib.redirect_stdout(io.StringIO()):
-                builder.download_and_prepare()
-        finally:
-            tfds.enable_progress_bar()
-    return Path(builder.data_path), builder.rows, builder.skips
-
-
-def _write_table(path: Path, rows: list["Row"]) -> None:
-    import numpy as np
-
-    columns: dict[str, np.ndarray] = {
-        name: np.asarray([getattr(row, name) for row in rows])
-        for name in ("split", "subject", "sequence", "sha256")
-    }
-    columns["name"] = np.asarray([row.file for row in rows])
-    columns["label"] = np.asarray([row.label for row in rows], np.int32)
-    columns["votes"] = np.asarray([row.votes for row in rows], np.float32)
-    np.savez_compressed(path, **columns)  # type: ignore[arg-type]
-
-
-def _write_skips(path: Path, skips: list["Skip"]) -> None:
-    with path.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(("file", "reason"))
-        writer.writerows((skip.file, skip.reason) for skip in skips)
 
 
 def _flat(text: str) -> str:

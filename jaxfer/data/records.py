@@ -5,7 +5,6 @@ Importing this module imports TFDS (never TensorFlow); import it late.
 
 import errno
 import hashlib
-import io
 import os
 import zipfile
 import zlib
@@ -41,6 +40,7 @@ class Row(NamedTuple):
     sequence: str
     sha256: str
     votes: tuple[float, ...]
+    affect: tuple[float, ...]
 
 
 class FaceBuilder(
@@ -79,6 +79,7 @@ class FaceBuilder(
         data_dir: str | os.PathLike[str],
         workers: int,
         advance: Callable[[], object] = lambda: None,
+        notes: str = "",
     ):
         """Prepares a builder.
 
@@ -87,12 +88,16 @@ class FaceBuilder(
           data_dir: where TFDS makes the folder `<name>/<version>`.
           workers: threads that read and check images.
           advance: called once per image, for a progress bar.
+          notes: where given, the images are read and written by an Apache Beam
+            pipeline, which leaves its rows and skips in files that begin like
+            this; see `jaxfer.data.beam`.
         """
         self.plan = plan
         self.rows: list[Row] = []
         self.skips: list[Skip] = []
         self._workers = workers
         self._advance = advance
+        self._notes = notes
         super().__init__(data_dir=os.fspath(data_dir), file_format="array_record")
 
     def _info(self) -> tfds.core.DatasetInfo:
@@ -106,6 +111,9 @@ class FaceBuilder(
         }
         if any(e.votes is not None for e in self.plan.examples):
             features["votes"] = tfds.features.Tensor(shape=(10,), dtype=np.float32)
+        if any(e.affect is not None for e in self.plan.examples):
+            features["valence"] = tfds.features.Scalar(np.float32)
+            features["arousal"] = tfds.features.Scalar(np.float32)
         return tfds.core.DatasetInfo(
             builder=self,
             description=self.plan.layout,
@@ -113,9 +121,7 @@ class FaceBuilder(
             disable_shuffling=True,
         )
 
-    def _split_generators(
-        self, dl_manager: object
-    ) -> dict[str, Iterator[tuple[int, dict[str, Any]]]]:
+    def _split_generators(self, dl_manager: object) -> dict[str, Any]:
         del dl_manager  # nothing is downloaded
         present = {e.split for e in self.plan.examples}
         return {
@@ -124,36 +130,26 @@ class FaceBuilder(
             if split in present
         }
 
-    def _generate_examples(self, split: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    def _generate_examples(self, split: str) -> Any:
+        """(Number, record) of each image: an iterator, or a Beam transform."""
         examples = [e for e in self.plan.examples if e.split == split]
+        if self._notes:
+            from jaxfer.data import beam
+
+            return beam.records(examples, f"{self._notes}-{split}")
+        return self._records(split, examples)
+
+    def _records(
+        self, split: str, examples: list[Example]
+    ) -> Iterator[tuple[int, dict[str, Any]]]:
         written = 0
-        for example, read in ordered_map(_read, examples, self._workers):
+        for example, read in ordered_map(read_image, examples, self._workers):
             self._advance()
             if isinstance(read, Skip):
                 self.skips.append(read)
                 continue
-            sha256 = hashlib.sha256(read).hexdigest()
-            self.rows.append(
-                Row(
-                    example.file,
-                    split,
-                    example.label,
-                    example.subject,
-                    example.sequence,
-                    sha256,
-                    tuple(example.votes or ()),
-                )
-            )
-            record: dict[str, Any] = {
-                "image": io.BytesIO(read),
-                "label": example.label,
-                "file": example.file,
-                "subject": example.subject,
-                "sequence": example.sequence,
-                "sha256": sha256,
-            }
-            if example.votes is not None:
-                record["votes"] = np.asarray(example.votes, np.float32)
+            row, record = describe(example, read)
+            self.rows.append(row)
             yield written, record
             written += 1
         if not written:
@@ -162,6 +158,34 @@ class FaceBuilder(
                 f"read; the first: {self.skips[-len(examples)].file}: "
                 f"{self.skips[-len(examples)].reason}."
             )
+
+
+def describe(example: Example, image: bytes) -> tuple[Row, dict[str, Any]]:
+    """Returns what the table keeps of an image, and what its shard keeps."""
+    sha256 = hashlib.sha256(image).hexdigest()
+    row = Row(
+        example.file,
+        example.split,
+        example.label,
+        example.subject,
+        example.sequence,
+        sha256,
+        tuple(example.votes or ()),
+        tuple(example.affect or ()),
+    )
+    record: dict[str, Any] = {
+        "image": image,
+        "label": example.label,
+        "file": example.file,
+        "subject": example.subject,
+        "sequence": example.sequence,
+        "sha256": sha256,
+    }
+    if example.votes is not None:
+        record["votes"] = np.asarray(example.votes, np.float32)
+    if example.affect is not None:
+        record |= dict(zip(("valence", "arousal"), map(np.float32, example.affect)))
+    return row, record
 
 
 def ordered_map(
@@ -183,7 +207,7 @@ def ordered_map(
             pool.shutdown(cancel_futures=True)
 
 
-def _read(example: Example) -> bytes | Skip:
+def read_image(example: Example) -> bytes | Skip:
     """Returns the image's bytes, or why it is skipped."""
     try:
         data = example.read()

@@ -109,7 +109,7 @@ def test_failures_of_the_disk_leave_the_old_data(trees, data_dir, monkeypatch, c
     def fail(*_):
         raise OSError(code, os.strerror(code))
 
-    monkeypatch.setattr(prepare_module, "_write_table", fail)
+    monkeypatch.setattr(prepare_module, "write_table", fail)
     with pytest.raises(DataError, match="--data-dir"):
         prepare(
             "image_folder", source, data_dir=data_dir, overwrite=True, progress=False

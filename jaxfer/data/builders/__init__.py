@@ -7,10 +7,12 @@ from typing import Any
 from jaxfer.errors import DataError
 
 BUILDERS = {
+    "affectnet": "Affectnet",
     "ckplus": "Ckplus",
     "ferplus": "Ferplus",
     "image_folder": "ImageFolder",
     "mmi": "Mmi",
+    "oulu_casia": "OuluCasia",
     "rafdb": "Rafdb",
     "synthetic_faces": "SyntheticFaces",
 }

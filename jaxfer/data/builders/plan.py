@@ -24,7 +24,7 @@ class SkipError(Exception):
     """Raised by `Example.read` where a file turns out to be unusable."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Example:
     """One image to be prepared.
 
@@ -36,6 +36,8 @@ class Example:
       subject: who is seen, or "".
       sequence: which recording it is from, or "".
       votes: FER+'s ten votes, or None.
+      affect: valence and arousal, each NaN where unknown, or None where the
+        data set has neither.
     """
 
     file: str
@@ -45,6 +47,7 @@ class Example:
     subject: str = ""
     sequence: str = ""
     votes: Sequence[float] | None = None
+    affect: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ import tempfile
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 from jaxfer.data.builders.plan import Skip
@@ -135,9 +136,13 @@ def _open_folder(root: Path) -> Source:
     return Source(
         root,
         dict(sorted(sizes.items())),
-        lambda name: Path(root, name).read_bytes(),
+        partial(_read_file, root),
         tuple(skips),
     )
+
+
+def _read_file(root: Path, name: str) -> bytes:
+    return Path(root, name).read_bytes()
 
 
 def _open_zip(path: Path) -> Source:
