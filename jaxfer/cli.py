@@ -12,6 +12,7 @@ from jaxfer.errors import JaxferError
 _COMMANDS = {
     "prepare": ("jaxfer.data.prepare", "turn a data set's files into shards"),
     "evaluate": ("jaxfer.evaluate.cli", "judge a finished run; corrupt its images"),
+    "export": ("jaxfer.export", "write a trained model to one file"),
     "predict": ("jaxfer.predict", "name the expressions in images"),
 }
 

@@ -1,4 +1,4 @@
-"""From a finished run to answers: `jaxfer.load(RUN).predict(images)`."""
+"""From a trained model to answers: `jaxfer.load().predict(images)`."""
 
 import argparse
 import csv
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from jaxfer.data.decode import MAX_BYTES, SUFFIXES, decode, problem
-from jaxfer.errors import DataError
+from jaxfer.errors import ConfigError, DataError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,18 +38,18 @@ class Recognizer:
 
     def __init__(
         self,
-        method: Any,
+        deployment: Any,
         variables: Any,
         class_names: tuple[str, ...],
         image_size: int,
     ) -> None:
-        """Hold a `jaxfer.methods.Method` and the variables of one run."""
+        """Hold a `jaxfer.methods.Deployment` and variables that it converted."""
         import jax
 
         self.class_names = class_names
         self.image_size = image_size
         self.variables = variables
-        self._predict = functools.partial(jax.jit(method.predict), variables)
+        self._predict = functools.partial(jax.jit(deployment.predict), variables)
 
     def predict(self, images: Any, *, batch_size: int = 32) -> Prediction:
         """Probabilities of the classes.
@@ -98,28 +98,61 @@ class Recognizer:
         )
 
 
-def load(path: str | Path, *, selection: str | None = None, run: int = 0) -> Recognizer:
-    """A recognizer from a working folder that training finished.
+MODEL_FILE = ".safetensors"
+SHIPPED = Path(__file__).parent / "_models" / "lfnsb_ferplus.safetensors"
+"""The model inside the package; `docs/model_card.md` describes it."""
+
+
+def load(
+    path: str | Path | None = None, *, selection: str | None = None, run: int = 0
+) -> Recognizer:
+    """A recognizer, of the model in the package or of one that you trained.
 
     Args:
-      path: the working folder.
-      selection: "validation" or "last"; by default the first that the run has.
-      run: which of its folds and seeds, an index into `runs` of run.json.
+      path: None for the model that comes with jaxfer (LFNSB trained on FER+, 8
+        classes); a file that `jaxfer export` wrote; or a finished working folder.
+      selection: of a folder, "validation" or "last"; by default the first that the
+        run has.
+      run: of a folder, which of its folds and seeds: an index into `runs` of
+        run.json.
 
     Raises:
-      CheckpointError: not a finished working folder, or no such run.
+      CheckpointError: no model file, not a finished working folder, or no such run.
+      ConfigError: a selection or run of a file, which holds one model.
     """
+    path = SHIPPED if path is None else Path(path)
+    if path.suffix == MODEL_FILE:
+        if selection is not None or run:
+            raise ConfigError(f"{path} holds one model: leave out selection and run")
+        return _load_file(path)
     from jaxfer import train
 
     if selection is None:
-        selection = "validation" if _has_validation(Path(path), run) else "last"
+        selection = "validation" if _has_validation(path, run) else "last"
     trained = train.load_run(path, selection=selection, run=run)
+    deployment = trained.method.deployed
     return Recognizer(
-        trained.method,
-        trained.variables,
+        deployment,
+        deployment.convert(trained.variables),
         trained.class_names,
         trained.config.data.image_size,
     )
+
+
+def _load_file(path: Path) -> Recognizer:
+    import ml_collections
+
+    from jaxfer import methods
+    from jaxfer.weights import model_file
+
+    variables, facts = model_file.read(path)
+    method = methods.create(
+        ml_collections.ConfigDict(facts["config"]),
+        num_classes=len(facts["class_names"]),
+        steps_per_epoch=1,  # of schedules, which predictions do not have
+    )
+    names = tuple(facts["class_names"])
+    return Recognizer(method.deployed, variables, names, facts["image_size"])
 
 
 def _has_validation(workdir: Path, run: int) -> bool:
@@ -134,14 +167,19 @@ def _has_validation(workdir: Path, run: int) -> bool:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `jaxfer predict`."""
-    parser.add_argument("workdir", type=Path, help="a finished working folder")
     parser.add_argument("images", type=Path, nargs="+", help="files or folders")
+    parser.add_argument(
+        "--model",
+        type=Path,
+        help="a finished working folder, or a file of `jaxfer export`; by default"
+        " the model that comes with jaxfer",
+    )
     parser.add_argument("--selection", choices=("validation", "last"))
     parser.add_argument(
         "--run",
         type=int,
         default=0,
-        help="which fold and seed: an index into `runs` of the folder's run.json,"
+        help="of a folder, which fold and seed: an index into `runs` of its run.json,"
         " from 0 (default 0)",
     )
 
@@ -154,7 +192,7 @@ def main(args: argparse.Namespace) -> int:
             f"no images under {', '.join(map(str, args.images))}: expected files"
             f" ending in {', '.join(SUFFIXES)}"
         )
-    recognizer = load(args.workdir, selection=args.selection, run=args.run)
+    recognizer = load(args.model, selection=args.selection, run=args.run)
     writer = csv.writer(sys.stdout)
     writer.writerow(["file", "label", *recognizer.class_names])
     skipped = 0

@@ -88,7 +88,7 @@ def test_files_are_read_as_in_training(run, recognizer, tmp_path, capsys):
         image = picture[..., 0] if name == "d.pgm" else picture
         encoded = cv2.imencode(f".{name[2:].lower()}", image)[1]
         (tmp_path / name).write_bytes(encoded.tobytes())
-    status, rows, err = command(capsys, run, tmp_path)
+    status, rows, err = command(capsys, tmp_path, "--model", run)
     assert (status, err) == (0, "")
     assert [row["file"] for row in rows] == [str(tmp_path / name) for name in names]
     for name, row in zip(names, rows):
@@ -112,7 +112,7 @@ def test_unusable_files_are_skipped_with_a_reason(
         (tmp_path / f"{name}.png").write_bytes(content)
     (tmp_path / "link.png").symlink_to(tmp_path / "absent.png")
     monkeypatch.setattr(predict, "MAX_BYTES", 2000)
-    status, rows, err = command(capsys, run, tmp_path)
+    status, rows, err = command(capsys, tmp_path, "--model", run)
     assert (status, rows) == (1, [])
     for part in (
         "empty.png: empty file",
@@ -127,8 +127,8 @@ def test_unusable_files_are_skipped_with_a_reason(
 def test_a_run_is_named_by_its_place_in_run_json(run, recognizer, tmp_path, capsys):
     del recognizer
     cv2.imwrite(str(tmp_path / "0.png"), images()[0][0])
-    assert command(capsys, run, tmp_path, "--run", 0)[0] == 0
-    status, _, err = command(capsys, run, tmp_path, "--run", 1)
+    assert command(capsys, tmp_path, "--model", run, "--run", 0)[0] == 0
+    status, _, err = command(capsys, tmp_path, "--model", run, "--run", 1)
     assert status == 2 and "has runs 0 to 0; asked for 1" in err
     with pytest.raises(SystemExit):
         cli.main(["predict", "--help"])
@@ -155,12 +155,12 @@ def test_the_command_answers_files_and_counts_what_it_skips(
     for i in range(2):
         cv2.imwrite(str(tmp_path / f"{i}.png"), x[i][..., ::-1])
     (tmp_path / "broken.png").write_bytes(b"not an image")
-    assert cli.main(["predict", str(run), str(tmp_path)]) == 0
+    assert cli.main(["predict", str(tmp_path), "--model", str(run)]) == 0
     out, err = capsys.readouterr()
     rows = list(csv.DictReader(io.StringIO(out)))
     assert [row["label"] for row in rows] == [toy.CLASSES[k] for k in label[:2]]
     assert "skipped 1 of 3 files" in err
-    assert cli.main(["predict", str(run), str(tmp_path / "absent")]) == 2
+    assert cli.main(["predict", str(tmp_path / "absent"), "--model", str(run)]) == 2
     assert "does not exist" in capsys.readouterr().err
-    assert cli.main(["predict", str(tmp_path), str(tmp_path / "0.png")]) == 2
+    assert cli.main(["predict", str(tmp_path / "0.png"), "--model", str(tmp_path)]) == 2
     assert "not a working folder" in capsys.readouterr().err

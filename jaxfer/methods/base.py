@@ -106,6 +106,19 @@ class Stage(NamedTuple):
     plateau: Plateau | None = None
 
 
+class Deployment(NamedTuple):
+    """A method as it is used when training is over.
+
+    Attributes:
+      convert: all variables -> those that `predict` reads, with batch norm folded
+        into convolutions where the network can do so; for one run.
+      predict: `(converted, images) -> Outputs`, equal to the method's to 1e-5.
+    """
+
+    convert: Callable[[Variables], Variables]
+    predict: Callable[[Variables, Array], Outputs]
+
+
 class Method(NamedTuple):
     """A published system, as the trainer sees it.
 
@@ -117,9 +130,17 @@ class Method(NamedTuple):
         before selected.
       predict: `(variables, images) -> Outputs`, the whole system on uint8
         images (B, H, W, 3), RGB.
+      deployment: the same, smaller and quicker, for files and for answers; None
+        where it would be the same.
     """
 
     name: str
     init: Callable[[Array, Array], State]
     stages: tuple[Stage, ...]
     predict: Callable[[Variables, Array], Outputs]
+    deployment: Deployment | None = None
+
+    @property
+    def deployed(self) -> Deployment:
+        """`deployment`, or everything as it is."""
+        return self.deployment or Deployment(lambda variables: variables, self.predict)

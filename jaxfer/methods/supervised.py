@@ -18,7 +18,7 @@ from jaxfer import losses, ops
 from jaxfer.config import base_config
 from jaxfer.errors import ConfigError
 from jaxfer.methods import common
-from jaxfer.methods.base import Batch, Method, Metrics, Stage, State
+from jaxfer.methods.base import Batch, Deployment, Method, Metrics, Stage, State
 from jaxfer.methods.optimizers import (
     create_optimizer,
     create_plateau,
@@ -63,6 +63,7 @@ def create(
     steps_per_epoch: int,
     criterion: Criterion | None = None,
     init_criterion: Callable[[Array], dict[str, Any]] = lambda key: {},
+    fuse: tuple[nn.Module, Callable[[Any], Any]] | None = None,
 ) -> Method:
     """A method of one stage, `training`.
 
@@ -77,6 +78,8 @@ def create(
       criterion: the loss; by default cross-entropy against the label distribution
         with `method.label_smoothing`.
       init_criterion: key -> parameters of the loss that are learned with it.
+      fuse: the network with batch norm folded away, and the function that makes
+        its variables of the network's; where there is one.
 
     Raises:
       ConfigError: `method.consistency` with a network without attention maps.
@@ -193,18 +196,28 @@ def create(
         heads = {"": outputs.logits, **outputs.heads}
         return state, common.classification_metrics(loss, heads, batch["label"])
 
-    def predict(variables: dict, images: Array) -> Outputs:
+    def chosen(variables: dict) -> dict:
+        """The network's variables that predictions are made with."""
         if options.ema:
-            chosen = variables["average"]
-        else:
-            chosen = {name: tree["network"] for name, tree in variables.items()}
+            return variables["average"]
+        return {name: tree["network"] for name, tree in variables.items()}
+
+    def answer(network: nn.Module, variables: dict, images: Array) -> Outputs:
         inputs = prepare(images)
-        outputs = network.apply(chosen, inputs)
+        outputs = network.apply(variables, inputs)
         if not options.test_time_flip:
             return outputs
-        mirrored = network.apply(chosen, inputs[:, :, ::-1])
+        mirrored = network.apply(variables, inputs[:, :, ::-1])
         return outputs._replace(logits=(outputs.logits + mirrored.logits) / 2)
 
+    def predict(variables: dict, images: Array) -> Outputs:
+        return answer(network, chosen(variables), images)
+
+    fused, fold = fuse or (network, lambda variables: variables)
+    deployment = Deployment(
+        convert=lambda variables: fold(chosen(variables)),
+        predict=lambda variables, images: answer(fused, variables, images),
+    )
     stage = Stage(
         name="training",
         epochs=config.epochs,
@@ -215,7 +228,7 @@ def create(
         selection=create_selection(config.optim),
         plateau=create_plateau(config.optim),
     )
-    return Method(options.name, init, (stage,), predict)
+    return Method(options.name, init, (stage,), predict, deployment)
 
 
 def _average(average: Any, new: Any, step: Array, decay: float) -> Any:
