@@ -7,12 +7,15 @@ from jaxfer.ops.augmentation import random_flip as random_flip
 from jaxfer.ops.augmentation import random_light as random_light
 from jaxfer.ops.augmentation import random_noise as random_noise
 from jaxfer.ops.augmentation import resize as resize
+from jaxfer.ops.class_activation import class_activation_map as class_activation_map
+from jaxfer.ops.color import grayscale as grayscale
 from jaxfer.ops.convolution import conv as conv
 from jaxfer.ops.convolution import conv_transpose as conv_transpose
 from jaxfer.ops.corruptions import CORRUPTIONS as CORRUPTIONS
 from jaxfer.ops.corruptions import corrupt as corrupt
 from jaxfer.ops.corruptions import gaussian_blur as gaussian_blur
 from jaxfer.ops.corruptions import gaussian_noise as gaussian_noise
+from jaxfer.ops.distances import squared_distances as squared_distances
 from jaxfer.ops.fusion import constraint_fusion as constraint_fusion
 from jaxfer.ops.fusion import constraint_weights as constraint_weights
 from jaxfer.ops.fusion import cosine_similarity as cosine_similarity
