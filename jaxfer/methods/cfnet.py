@@ -142,15 +142,15 @@ def create(
                 )
                 for name, logits in outputs.heads.items()
             }
-            loss = losses.multi_task(parts, weighting(trained))
-            return jnp.mean(loss), (loss, outputs, updated)
+            objective = losses.multi_task(parts, weighting(trained))
+            return jnp.mean(objective), (objective, outputs, updated)
 
         batch_stats = subset({"batch_stats": state.variables["batch_stats"]}, "network")
-        trained, opt_state, (loss, outputs, updated) = common.gradient_step(
+        trained, opt_state, (objective, outputs, updated) = common.gradient_step(
             loss_fn, joint_optimizer, trained, state.opt_state["joint"], state.lr_scale
         )
         heads = {"": outputs.logits, **outputs.heads}
-        metrics = common.classification_metrics(loss, heads, batch["label"])
+        metrics = common.classification_metrics(objective, heads, batch["label"])
         state = state._replace(
             step=state.step + 1,
             variables={

@@ -9,7 +9,7 @@ import ml_collections
 import optax
 from jax import Array
 
-from jaxfer import ops
+from jaxfer import losses, ops
 from jaxfer.methods.base import Metrics, State
 
 
@@ -107,22 +107,31 @@ def gradient_step(
 
 
 def classification_metrics(
-    loss: Array, heads: dict[str, Array], labels: Array
+    objective: Array, heads: dict[str, Array], labels: Array
 ) -> Metrics:
-    """Loss and accuracies of one batch as (sum, count).
+    """Objective, cross-entropies and accuracies of one batch as (sum, count).
+
+    `loss` and `accuracy` mean what they mean in `jaxfer.metrics.compute`, so that
+    the figures of the training part stand beside those of the others: `loss` is
+    the cross-entropy of the decision and the labels, whatever is minimised.
 
     Args:
-      loss: (B,).
+      objective: (B,), what the step minimises.
       heads: logits (B, K) by name; the name "" is the decision.
       labels: int32 (B,).
     """
-    count = jnp.asarray(loss.shape[0], jnp.float32)
-    metrics = {"loss": (jnp.sum(loss.astype(jnp.float32)), count)}
+    count = jnp.asarray(objective.shape[0], jnp.float32)
+    values = {"objective": objective}
     for name, logits in heads.items():
+        prefix = f"{name}/" if name else ""
+        logits = logits.astype(jnp.float32)
         right = jnp.argmax(logits, axis=-1) == labels
-        key = f"{name}/accuracy" if name else "accuracy"
-        metrics[key] = (jnp.sum(right.astype(jnp.float32)), count)
-    return metrics
+        values[f"{prefix}loss"] = losses.cross_entropy(logits, labels)
+        values[f"{prefix}accuracy"] = right
+    return {
+        name: (jnp.sum(value.astype(jnp.float32)), count)
+        for name, value in values.items()
+    }
 
 
 def start(variables: Any, opt_state: dict[str, Any]) -> State:

@@ -236,11 +236,11 @@ def _log_epoch(
     bad = [
         f"fold {run.fold}, seed {run.seed}"
         for r, run in enumerate(group.runs)
-        if not np.isfinite(host["train"]["loss"][r])
+        if not all(np.isfinite(value[r]) for value in host["train"].values())
     ]
     if bad:
         group.say(
-            f"warning: {stage.name}, epoch {epoch}: the training loss is not finite"
+            f"warning: {stage.name}, epoch {epoch}: training figures are not finite"
             f" in {'; '.join(bad)}. A lower learning rate or clip_norm may help."
         )
     group.log.add(

@@ -48,8 +48,9 @@ def test_the_first_stage_trains_the_network_and_leaves_the_fusion(trained):
             after.variables["params"][part],
         )
         assert all(jax.tree.leaves(moved)), part
-    total, count = metrics["loss"]
-    assert float(count) == 4 and np.isfinite(float(total))
+    for name in ("objective", "loss"):
+        total, count = metrics[name]
+        assert float(count) == 4 and np.isfinite(float(total))
     assert {"accuracy", "local/accuracy", "global/accuracy", "fused/accuracy"} < set(
         metrics
     )
