@@ -1,0 +1,179 @@
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen as nn
+
+from jaxfer import losses, ops
+from jaxfer.errors import ConfigError
+from jaxfer.methods import supervised
+from jaxfer.models import Outputs
+from jaxfer.models.layers import BatchNorm, Conv
+
+KEY = jax.random.key(0)
+CLASSES = 3
+
+
+class Small(nn.Module):
+    """A feature map, batch norm, and a classifier that gives attention maps."""
+
+    maps: bool = True
+
+    @nn.compact
+    def __call__(self, images, train=False):
+        x = Conv(4, (3, 3), strides=2)(images)
+        x = nn.relu(BatchNorm()(x, train=train))
+        kernel = self.param("kernel", nn.initializers.lecun_normal(), (4, CLASSES))
+        maps = {"attention": ops.class_activation_map(x, kernel)} if self.maps else {}
+        return Outputs(jnp.mean(x, axis=(1, 2)) @ kernel, maps=maps)
+
+
+def config(**fields):
+    config = supervised.default_config()
+    config.method.name = "small"
+    config.method.image_size = 8
+    config.optim.name = "sgd"
+    config.optim.momentum = 0.0
+    config.optim.learning_rate = 0.1
+    config.update_from_flattened_dict(fields)
+    return config
+
+
+def batch(count=6):
+    rng = np.random.default_rng(0)
+    label = np.arange(count, dtype=np.int32) % CLASSES
+    return {
+        "image": rng.integers(0, 256, (count, 8, 8, 3), dtype=np.uint8),
+        "label": label,
+        "target": np.eye(CLASSES, dtype=np.float32)[label],
+        "index": np.arange(count, dtype=np.int32),
+    }
+
+
+def trained(steps=1, network=None, **fields):
+    method = supervised.create(config(**fields), network or Small(), steps_per_epoch=1)
+    state = method.init(KEY, batch()["image"])
+    step = jax.jit(method.stages[0].train_step)
+    for number in range(steps):
+        state, metrics = step(state, batch(), jax.random.fold_in(KEY, number))
+    return method, state, metrics
+
+
+def value(metrics, name):
+    total, count = metrics[name]
+    return float(total / count)
+
+
+def test_a_step_is_plain_gradient_descent_on_the_cross_entropy():
+    method, after, metrics = trained()
+    before = method.init(KEY, batch()["image"]).variables
+    images = supervised.normalize(batch()["image"].astype(np.float32) / 255)
+
+    def loss(params):
+        variables = {
+            "params": params,
+            "batch_stats": before["batch_stats"]["network"],
+        }
+        outputs, _ = Small().apply(variables, images, train=True, mutable="batch_stats")
+        return jnp.mean(losses.cross_entropy(outputs.logits, batch()["label"]))
+
+    start = before["params"]["network"]
+    expected, grads = jax.value_and_grad(loss)(start)
+    stepped = jax.tree.map(lambda p, g: p - 0.1 * g, start, grads)
+    chex.assert_trees_all_close(
+        after.variables["params"]["network"], stepped, rtol=1e-4, atol=1e-6
+    )
+    np.testing.assert_allclose(value(metrics, "objective"), expected, rtol=1e-5)
+
+
+def test_flooding_climbs_below_its_level():
+    free, flooded = trained()[1], trained(**{"method.flood_level": 50.0})[1]
+    start = trained(steps=1, **{"optim.learning_rate": 0.0})[1]
+    params = [
+        s.variables["params"]["network"]["kernel"] for s in (start, free, flooded)
+    ]
+    np.testing.assert_allclose(
+        params[2] - params[0], -(params[1] - params[0]), rtol=1e-3, atol=1e-6
+    )
+
+
+def test_the_average_follows_the_weights_and_predicts():
+    method, state, _ = trained(steps=3, **{"method.ema": 0.5})
+    average, current = state.variables["average"], state.variables["params"]["network"]
+    start = method.init(KEY, batch()["image"]).variables["average"]["params"]
+    between = (average["params"]["kernel"] - start["kernel"]) / (
+        current["kernel"] - start["kernel"]
+    )
+    assert 0 < float(jnp.median(between)) < 1
+    images = supervised.normalize(batch()["image"].astype(np.float32) / 255)
+    expected = Small().apply(average, images).logits
+    found = method.predict(state.variables, batch()["image"]).logits
+    chex.assert_trees_all_close(found, expected, rtol=1e-5, atol=1e-6)
+    converted = method.deployed.convert(state.variables)
+    deployed = method.deployed.predict(converted, batch()["image"]).logits
+    chex.assert_trees_all_close(deployed, found, rtol=1e-6)
+
+
+def test_flipping_at_test_time_makes_the_answer_symmetric():
+    method, state, _ = trained(**{"method.test_time_flip": True})
+    images = batch()["image"]
+    found = method.predict(state.variables, images).logits
+    mirrored = method.predict(state.variables, images[:, :, ::-1]).logits
+    chex.assert_trees_all_close(found, mirrored, rtol=1e-4, atol=1e-6)
+    plain, _, _ = trained()
+    assert not np.allclose(plain.predict(state.variables, images).logits, found)
+
+
+@pytest.mark.parametrize("view", ["flip", "independent"])
+def test_consistency_adds_the_disagreement_of_mirrored_views(view):
+    fields = {"method.consistency": 5.0, "method.second_view": view}
+    method, state, metrics = trained(**fields)
+    _, plain, alone = trained()
+    assert value(metrics, "objective") > value(alone, "objective")
+    # Both views pass the batch norm, so its statistics move twice.
+    before = method.init(KEY, batch()["image"]).variables["batch_stats"]["network"]
+    assert float(jnp.abs(before["BatchNorm_0"]["mean"]).sum()) == 0
+    once = plain.variables["batch_stats"]["network"]["BatchNorm_0"]["mean"]
+    twice = state.variables["batch_stats"]["network"]["BatchNorm_0"]["mean"]
+    assert float(jnp.linalg.norm(twice)) > 1.5 * float(jnp.linalg.norm(once))
+
+
+def test_consistency_falls_when_it_is_trained():
+    fields = {"method.consistency": 50.0, "optim.learning_rate": 0.02}
+    _, _, first = trained(**fields)
+    _, _, last = trained(steps=20, **fields)
+    assert value(last, "objective") < 0.7 * value(first, "objective")
+
+
+def test_a_network_without_attention_maps_cannot_be_made_consistent():
+    with pytest.raises(ConfigError, match="gives no attention maps"):
+        trained(network=Small(maps=False), **{"method.consistency": 1.0})
+
+
+def test_mixup_trains_on_mixed_targets():
+    _, mixed, metrics = trained(**{"augment.mixup": 1.0})
+    _, plain, alone = trained()
+    assert value(metrics, "objective") != value(alone, "objective")
+    kernels = [s.variables["params"]["network"]["kernel"] for s in (mixed, plain)]
+    assert not np.allclose(*kernels)
+
+
+def test_sharpness_aware_steps_use_the_gradient_of_moved_weights():
+    _, sharp, _ = trained(**{"optim.sam_radius": 0.5})
+    _, tiny, _ = trained(**{"optim.sam_radius": 1e-6})
+    _, plain, _ = trained()
+    kernels = [s.variables["params"]["network"]["kernel"] for s in (sharp, tiny, plain)]
+    chex.assert_trees_all_close(kernels[1], kernels[2], rtol=1e-3, atol=1e-6)
+    assert not np.allclose(kernels[0], kernels[2], rtol=1e-3)
+
+
+def test_erasing_writes_what_normalisation_turns_into_zero():
+    mean = jnp.asarray(supervised.IMAGENET_MEAN).reshape(1, 1, 1, 3)
+    images = ops.random_erasing(
+        KEY, jnp.ones((8, 16, 16, 3)), probability=1.0, value=supervised.IMAGENET_MEAN
+    )
+    normal = supervised.normalize(images)
+    erased = (normal == 0).all(axis=-1)
+    assert 0 < float(erased.mean()) < 0.5
+    chex.assert_trees_all_close(supervised.normalize(mean), jnp.zeros_like(mean))
