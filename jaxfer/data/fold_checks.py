@@ -1,5 +1,6 @@
 """What a fold must hold before anything is trained on it."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,6 +12,9 @@ if TYPE_CHECKING:
 
 _FEW = 5
 """Fewer validation images than this may be of one class by chance."""
+
+_SHOWN = 10
+"""Names that a message shows of a long list."""
 
 
 def check_fold(
@@ -50,7 +54,7 @@ def check_fold(
     if unseen:
         raise DataError(
             f"Fold {number} tests classes that its training part lacks: "
-            f"{', '.join(unseen)} (protocol {protocol.kind!r}, validation "
+            f"{listed(unseen)} (protocol {protocol.kind!r}, validation "
             f"{protocol.validation_kind!r}). Use protocol.kind 'stratified' or "
             "'subject' with protocol.validation_kind 'stratified', or leave these "
             "classes out."
@@ -67,3 +71,9 @@ def check_fold(
         shared = np.intersect1d(table.subject[training], table.subject[fold.test])
         if shared.size:
             raise AssertionError(f"subjects on both sides of a fold: {shared.tolist()}")
+
+
+def listed(names: Sequence[str]) -> str:
+    """Joins names for a message; of many, the first few and how many more."""
+    shown = ", ".join(names[:_SHOWN])
+    return shown + f" and {len(names) - _SHOWN:,} more" * (len(names) > _SHOWN)

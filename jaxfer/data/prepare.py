@@ -26,7 +26,7 @@ _SPARE = 50_000_000
 """Bytes that should stay free on the disk."""
 
 _OPTIONS = {
-    "frames": (int, "ckplus, mmi, oulu_casia: peak frames of a sequence (default 1)"),
+    "frames": (int, "ckplus, mmi, oulu_casia: peak frames of a sequence"),
     "classes": (int, "affectnet: 8, or 7 without contempt (default 8)"),
     "camera": (str, "oulu_casia: VL or NI (default VL)"),
     "light": (str, "oulu_casia: Strong, Weak or Dark (default Strong)"),
@@ -172,7 +172,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--workers", type=int, help="threads (default: one per CPU)")
     parser.add_argument(
-        "--beam", metavar="OPTIONS", help="read and write with Apache Beam"
+        "--beam",
+        metavar="OPTIONS",
+        help="read and write with Apache Beam, e.g. --beam=--runner=DirectRunner",
     )
     for option, (kind, text) in _OPTIONS.items():
         if kind is bool:

@@ -12,6 +12,8 @@ REJECTED = "(no majority)"
 """Stands for the class of images that a majority vote gives none."""
 
 _FILES_SHOWN = 3
+_CLASSES_SHOWN = 20
+"""Of more classes than twice as many, the report shows so many and sums the rest."""
 
 
 @dataclass(frozen=True)
@@ -73,13 +75,18 @@ class PrepareReport:
         names = list(self.class_names)
         if any(REJECTED in split for split in self.counts.values()):
             names.append(REJECTED)
-        for name in [*names, ""]:
-            row = [name or "total"]
+        groups = [(name, [name]) for name in names]
+        if len(names) > 2 * _CLASSES_SHOWN:
+            rest = names[_CLASSES_SHOWN:]
+            groups[_CLASSES_SHOWN:] = [(f"({len(rest):,} more classes)", rest)]
+        for title, members in [*groups, ("total", [""])]:
+            row = [title]
             for split in splits:
-                row.append(f"{self._found(split, name):,}")
+                row.append(f"{sum(self._found(split, name) for name in members):,}")
                 if self._is_published(split):
-                    number = self._expected(split, name)
-                    row.append("" if number is None else f"{number:,}")
+                    numbers = [self._expected(split, name) for name in members]
+                    known = [number for number in numbers if number is not None]
+                    row.append(f"{sum(known):,}" if known else "")
             rows.append(row)
         expected = self.published.subjects if self.published else None
         if self.subjects or expected:
@@ -121,12 +128,23 @@ class PrepareReport:
         return wrong
 
     def _tiny(self) -> list[str]:
-        wrong = []
+        by_size: dict[str, list[str]] = {"no image": [], "one image": []}
         for name in self.class_names:
             total = sum(split.get(name, 0) for split in self.counts.values())
             if total < 2:
-                images = "one image" if total else "no image"
-                wrong.append(f"class {name} has {images}: it cannot be split")
+                by_size["one image" if total else "no image"].append(name)
+        wrong = []
+        for images, names in by_size.items():
+            if len(names) > _FILES_SHOWN:
+                shown = ", ".join(names[:_FILES_SHOWN])
+                wrong.append(
+                    f"{len(names):,} classes have {images}: they cannot be split "
+                    f"({shown}, ...)"
+                )
+            else:
+                wrong += [
+                    f"class {name} has {images}: it cannot be split" for name in names
+                ]
         return wrong
 
     def _skipped(self) -> list[str]:

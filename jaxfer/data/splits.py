@@ -7,7 +7,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from jaxfer.data.fold_checks import check_fold
+from jaxfer.data.fold_checks import check_fold, listed
 from jaxfer.errors import ConfigError, DataError
 
 Rows = NDArray[np.int32]
@@ -177,7 +177,7 @@ def _stratified(
     if few:
         raise DataError(
             f"{k} stratified folds need at least {k} images of every class; found "
-            f"{', '.join(few)}. Use fewer folds, or add images, or leave these "
+            f"{listed(few)}. Use fewer folds, or add images, or leave these "
             "classes out."
         )
     rng = np.random.default_rng([protocol.seed, 1])

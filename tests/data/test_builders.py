@@ -1,5 +1,6 @@
 import zipfile
 from collections import Counter
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from jaxfer.data import builders, labels
 from jaxfer.data.dataset import load, read_images
 from jaxfer.data.prepare import prepare
+from jaxfer.data.splits import make_folds
 from jaxfer.errors import ConfigError, DataError
 
 
@@ -219,6 +221,32 @@ def test_image_folder_with_splits_in_a_zip(trees, data_dir):
     assert Counter(data.table.split) == {"train": 4, "validation": 4, "test": 4}
 
 
+def test_image_folder_of_many_identities(trees, tmp_path, data_dir):
+    encoded = [trees.png(k, 8) for k in range(5)]
+    files = {
+        f"faces/n{person:04d}/{k}.png": encoded[(person + k) % 5]
+        for person in range(400)
+        for k in range(1 if person % 7 == 3 else 3)
+    }
+    report, data = prepared(
+        "image_folder", trees.write(tmp_path / "many", files), data_dir
+    )
+    assert len(data.class_names) == 400 and len(data.table) == len(files)
+    named = [data.class_names[k] for k in data.table.label]
+    assert named == [file.split("/")[1] for file in data.table.file]
+    text = str(report)
+    assert len(text.splitlines()) < 40 and len(text) < 3000
+    rows = [line.split() for line in text.splitlines()]
+    assert ["n0019", "3"] in rows and ["(380", "more", "classes)", "1,032"] in rows
+    assert ["total", f"{len(files):,}"] in rows
+    assert "57 classes have one image: they cannot be split (n0003" in text
+    settings = SimpleNamespace(
+        kind="stratified", folds=2, validation=0.0, validation_kind="last", seed=0
+    )
+    with pytest.raises(DataError, match=r"n0003: 1, .* and 47 more\. Use fewer"):
+        make_folds(data.table, data.class_names, settings)
+
+
 def test_image_folder_refuses_what_is_ambiguous(trees, data_dir):
     both = trees.image_folder_splits()
     trees.write(both, {"train/Happiness/0.png": trees.png(0)})
@@ -235,6 +263,30 @@ def test_mmi_frames(trees, data_dir):
     assert report.subjects == 2
     assert list(data.table.label[:4]) == [0, 1, 2, 3]
     assert data.table.sequence[0] == "S001/anger"
+
+
+def test_mmi_folders_of_whole_recordings(trees, tmp_path, data_dir):
+    files = {}
+    for kind, frames in (("anger", 9), ("Fear", 4), ("sad", 2)):
+        for frame in range(frames):
+            files[f"S001/{kind}/S001-003_{frame}.png"] = trees.png(frame)
+            files[f"S001/{kind}/S001-010_{frame + 5}.png"] = trees.png(frame)
+    source = trees.write(tmp_path / "mmi", files)
+    report, data = prepared("mmi", source, data_dir, frames=3)
+    assert [f.rpartition("/")[2] for f in data.table.file[data.table.label == 0]] == [
+        "S001-003_3.png",
+        "S001-003_4.png",
+        "S001-003_5.png",
+        "S001-010_10.png",
+        "S001-010_8.png",
+        "S001-010_9.png",
+    ]
+    assert list(data.table.label) == [2] * 6 + [0] * 6
+    assert data.table.sequence[0] == "S001/fear/S001-003"
+    assert reasons(report) == {"2 usable frames where 3 are needed": 2}
+    assert report.published.counts["all"]["anger"] == 99
+    whole, data = prepared("mmi", source, data_dir, overwrite=True)
+    assert len(data.table) == 2 * (9 + 4 + 2) and not whole.skips
 
 
 @pytest.mark.parametrize("packed", [False, True])

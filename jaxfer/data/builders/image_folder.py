@@ -84,10 +84,9 @@ class ImageFolder(FaceBuilder):
             )
         class_names = _class_names(source, found)
         names = tuple(sorted(set(class_names.values())))
+        index = {name: k for k, name in enumerate(names)}
         examples = [
-            Example(
-                name, split, names.index(class_names[kind]), partial(source.read, name)
-            )
+            Example(name, split, index[class_names[kind]], partial(source.read, name))
             for split, kind, name in _interleaved(found)
         ]
         layout = "image folder with splits" if splits else "image folder"

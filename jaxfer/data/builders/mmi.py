@@ -2,7 +2,9 @@
 
 import re
 import xml.etree.ElementTree as ElementTree
+from collections import defaultdict
 from functools import partial
+from pathlib import PurePosixPath
 
 from jaxfer.data import labels
 from jaxfer.data.builders.plan import Example, Plan, Published, Skip, SkipError
@@ -13,6 +15,8 @@ from jaxfer.errors import ConfigError
 
 _VIDEO = re.compile(r"((?:^|.*/)Sessions/[^/]+/)((S\d+)-\d+)\.avi$", re.IGNORECASE)
 _FRAME = re.compile(r"(?:^|.*/)([^/]+)/([A-Za-z]+)/[^/]+$")
+
+_NUMBERED = re.compile(r"(.*?)[-_. ]*(\d+)$")
 
 _SEQUENCES = dict(zip(labels.MMI, (33, 32, 28, 42, 32, 41)))
 
@@ -30,35 +34,42 @@ class Mmi(FaceBuilder):
     """
 
     @staticmethod
-    def scan(source: Source | None, *, frames: int = 1) -> Plan:
+    def scan(source: Source | None, *, frames: int | None = None) -> Plan:
         """Finds the peak frames.
 
         Args:
           source: a folder or zip of either layout.
-          frames: of a video, so many frames around its middle, where these
-            recordings peak. Folders of frames are taken whole.
+          frames: so many frames around the middle of each recording, where these
+            recordings peak. By default one of a video, while images are taken
+            to be peak frames and kept whole. Images of a folder belong to one
+            recording if their names differ in the last number alone.
 
         Returns:
           The plan, sorted by file name.
         """
         assert source is not None
-        if frames < 1:
+        if frames is not None and frames < 1:
             raise ConfigError(f"frames must be at least 1, found {frames}.")
         videos = {n: m for n in source.sizes if (m := _VIDEO.match(n))}
         if videos:
-            examples, skips = _sessions(source, videos, frames)
-            layout = f"MMI videos, {frames} middle frame(s)"
-            counts = {name: n * frames for name, n in _SEQUENCES.items()}
+            examples, skips = _sessions(source, videos, frames or 1)
+            layout = f"MMI videos, {frames or 1} middle frame(s)"
             total = len(examples) * 400_000
         else:
             examples, skips = _folders(source)
             layout = "MMI frames"
-            counts = _SEQUENCES
+            if frames is not None:
+                examples, more = _middle(examples, frames)
+                skips += more
+                layout += f", {frames} middle frame(s) of each recording"
             total = sum(source.sizes[e.file] for e in examples)
         if not examples:
             raise layout_error(source, "MMI", Mmi.layout, Mmi.where)
+        counts = {name: n * (frames or 1) for name, n in _SEQUENCES.items()}
         published = Published(
-            {"all": counts}, 31, "208 sequences of 31 subjects, one image each"
+            {"all": counts},
+            31,
+            f"208 sequences of 31 subjects, {frames or 1} image(s) each",
         )
         return Plan(labels.MMI, examples, skips, published, layout, total)
 
@@ -82,10 +93,37 @@ def _folders(source: Source) -> tuple[list[Example], list[Skip]]:
                     labels.MMI.index(emotion),
                     partial(source.read, name),
                     match[1],
-                    f"{match[1]}/{emotion}",
+                    _recording(match[1], emotion, name),
                 )
             )
     return examples, skips
+
+
+def _recording(subject: str, emotion: str, name: str) -> str:
+    numbered = _NUMBERED.match(PurePosixPath(name).stem)
+    return "/".join(filter(None, (subject, emotion, numbered and numbered[1])))
+
+
+def _middle(examples: list[Example], frames: int) -> tuple[list[Example], list[Skip]]:
+    """Keeps so many frames around the middle of each recording."""
+    recordings: dict[str, list[Example]] = defaultdict(list)
+    for example in examples:
+        recordings[example.sequence].append(example)
+    kept, skips = [], []
+    for name, found in recordings.items():
+        if len(found) < frames:
+            reason = f"{len(found)} usable frames where {frames} are needed"
+            skips.append(Skip(name, reason))
+            continue
+        found.sort(key=lambda e: _frame_number(e.file))
+        first = len(found) // 2 - frames // 2
+        kept += found[first : first + frames]
+    return sorted(kept, key=lambda e: e.file), skips
+
+
+def _frame_number(file: str) -> int:
+    numbered = _NUMBERED.match(PurePosixPath(file).stem)
+    return int(numbered[2]) if numbered else 0
 
 
 def _sessions(
