@@ -141,8 +141,9 @@ def read_label_file(
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
-        name, _, text = line.strip().rpartition(" ")
-        name, entry = name.strip(), f"line {number}: {line.strip()!r}"
+        *names, text = line.rsplit(maxsplit=1)  # names may hold spaces
+        name = names[0].strip() if names else ""
+        entry = f"line {number}: {line.strip()!r}"
         row = rows.get(name, -1)
         known = text.isascii() and text.isdigit() and len(text) < 9
         if not name or not known or not 1 <= int(text) <= len(class_names):

@@ -165,6 +165,9 @@ def test_bad_label_files_name_the_first_offending_entries(tmp_path):
         with pytest.raises(DataError, match=message) as error:
             read_label_file(path, table, label_spaces.RAFDB)
         assert str(path) in str(error.value)
+    path.write_text("x.jpg\t5 \ntrain/y.jpg  2\n")
+    read = read_label_file(path, table, label_spaces.RAFDB)
+    assert read.tolist() == [4, 1, 0]
     path.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(DataError, match="Cannot read"):
         read_label_file(path, table, label_spaces.RAFDB)
