@@ -11,6 +11,17 @@ from jaxfer.weights.mapping import Variables as Variables
 NAME_MAPS: dict[str, tuple[str, str]] = {
     "cfnet": ("jaxfer.weights.cfnet", "cfnet"),
     "cfnet_fusion": ("jaxfer.weights.cfnet", "cfnet_fusion"),
+    "eac": ("jaxfer.weights.torchvision", "eac"),
+    "fersnet": ("jaxfer.weights.fersnet", "fersnet"),
+    "fersnet_discriminator": ("jaxfer.weights.fersnet", "fersnet_discriminator"),
+    "lfn": ("jaxfer.weights.lfnsb", "lfn"),
+    "lfnsb": ("jaxfer.weights.lfnsb", "lfnsb"),
+    "lightcnn9": ("jaxfer.weights.lightcnn", "lightcnn9"),
+    "lightcnn29v2": ("jaxfer.weights.lightcnn", "lightcnn29v2"),
+    "mobilenet_v2": ("jaxfer.weights.torchvision", "mobilenet_v2"),
+    "resnet18": ("jaxfer.weights.torchvision", "resnet18"),
+    "resnet50": ("jaxfer.weights.torchvision", "resnet50"),
+    "vgg16": ("jaxfer.weights.torchvision", "vgg16"),
 }
 """Model to module and function; the module is imported when first asked for."""
 

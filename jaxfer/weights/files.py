@@ -7,6 +7,7 @@ from types import ModuleType
 import numpy as np
 
 from jaxfer.errors import WeightsError
+from jaxfer.weights import torch_files
 
 
 def load_file(path: str | Path) -> dict[str, np.ndarray]:
@@ -15,8 +16,10 @@ def load_file(path: str | Path) -> dict[str, np.ndarray]:
     No format here runs code from the file.
 
     Args:
-      path: an .npz archive; a .safetensors file (needs the package safetensors); or
-        an .h5 or .hdf5 file of Keras (needs h5py), of weights or of a whole model.
+      path: an .npz archive; a checkpoint of PyTorch (.pth, .pt, .bin, .tar) or a
+        pickle of named arrays (.pkl), for which PyTorch is not needed; a .safetensors
+        file (needs the package safetensors); or an .h5 or .hdf5 file of Keras (needs
+        h5py), of weights or of a whole model.
 
     Returns:
       Arrays by name; Keras' as `conv2d_3/kernel`.
@@ -31,6 +34,7 @@ def load_file(path: str | Path) -> dict[str, np.ndarray]:
         ".safetensors": _read_safetensors,
         ".h5": _read_keras,
         ".hdf5": _read_keras,
+        **dict.fromkeys((".pth", ".pt", ".bin", ".tar", ".pkl"), torch_files.load),
     }
     if path.suffix not in readers:
         raise WeightsError(
