@@ -1,0 +1,126 @@
+"""Fold batch norms into the convolutions before them, for inference.
+
+`fold_batch_norm` is the arithmetic for one pair; `fuse` does it for all variables of
+a network built of `lfn_blocks.ConvBN` and `RepVGGDW`, whose module with `fused=True`
+then computes the same outputs with one convolution for each pair:
+
+    fused = models.create("lfnsb", 7, fused=True)
+    outputs = fused.apply(fuse(variables), images)
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxfer.errors import ConfigError
+
+Variables = Mapping[str, Any]
+Layer = dict[str, jax.Array]
+
+
+def fold_batch_norm(
+    kernel: jax.Array,
+    bias: jax.Array | None,
+    norm: Mapping[str, jax.Array],
+    statistics: Mapping[str, jax.Array],
+    *,
+    epsilon: float = 1e-5,
+) -> tuple[jax.Array, jax.Array]:
+    """The kernel and bias of BN(conv(x)): BN must follow with nothing between.
+
+    kernel' = kernel * f and bias' = (bias - mean) * f + offset, where
+    f = scale / sqrt(var + epsilon).
+
+    A batch norm after the activation (CFNet's) would have to go into the next
+    convolution, which padding with zeros and a max pool between them forbid.
+
+    Args:
+      kernel: (..., O), of a convolution (depthwise too) or a dense layer.
+      bias: (O,), or None for none.
+      norm: parameters `scale` (O,) and `bias` (O,); ones and zeros where missing.
+      statistics: running `mean` (O,) and `var` (O,).
+      epsilon: of the batch norm.
+
+    Returns:
+      A kernel like `kernel`, and a bias (O,).
+
+    References:
+      Jacob et al., Quantization and training of neural networks, CVPR 2018, section
+      3.2, equation 14.
+    """
+    factor = jax.lax.rsqrt(statistics["var"] + epsilon)
+    if "scale" in norm:
+        factor = factor * norm["scale"]
+    offset = -statistics["mean"] if bias is None else bias - statistics["mean"]
+    offset = offset * factor
+    if "bias" in norm:
+        offset = offset + norm["bias"]
+    return kernel * jnp.expand_dims(factor, range(kernel.ndim - 1)), offset
+
+
+def fuse(variables: Variables, *, epsilon: float = 1e-5) -> dict[str, Any]:
+    """Variables of the fused network from those of the trained one.
+
+    A pure function, which can be compiled. Modules are known by their children: `conv`
+    and `bn` (a `ConvBN`); `spatial`, `point` and `bn` (a `RepVGGDW`).
+
+    Args:
+      variables: `params` and `batch_stats` of a network with `fused=False`.
+      epsilon: of its batch norms.
+
+    Returns:
+      `params` for the same network with `fused=True`, which has no `batch_stats`.
+
+    Raises:
+      ConfigError: there is a batch norm of another kind, which cannot be folded so.
+    """
+    statistics = variables.get("batch_stats", {})
+    return {"params": _fuse(variables["params"], statistics, epsilon, ())}
+
+
+def _fuse(
+    params: Variables, statistics: Variables, epsilon: float, path: tuple[str, ...]
+) -> dict[str, Any]:
+    names = set(params)
+    if names == {"conv", "bn"} and "kernel" in params["conv"]:
+        return {"conv": _fold(params["conv"], params["bn"], statistics["bn"], epsilon)}
+    if names == {"spatial", "point", "bn"}:
+        return {"conv": _fold_depthwise(params, statistics, epsilon)}
+    if set(statistics) & {"mean", "var"}:
+        raise ConfigError(
+            f"cannot fuse the batch norm at {'/'.join(path)}: only one that directly "
+            "follows its convolution can be folded, in a module with the children "
+            "conv and bn; use this network unfused"
+        )
+    return {
+        name: _fuse(child, statistics.get(name, {}), epsilon, (*path, name))
+        if isinstance(child, Mapping)
+        else child
+        for name, child in params.items()
+    }
+
+
+def _fold(
+    conv: Mapping[str, jax.Array],
+    norm: Mapping[str, jax.Array],
+    statistics: Mapping[str, jax.Array],
+    epsilon: float,
+) -> Layer:
+    kernel, bias = fold_batch_norm(
+        conv["kernel"], conv.get("bias"), norm, statistics, epsilon=epsilon
+    )
+    return {"kernel": kernel, "bias": bias}
+
+
+def _fold_depthwise(params: Variables, statistics: Variables, epsilon: float) -> Layer:
+    """BN(BN(3x3) + 1x1 + identity) as one 3x3: both are kernels of its centre."""
+    spatial, point = params["spatial"], params["point"]
+    inner = _fold(spatial["conv"], spatial["bn"], statistics["spatial"]["bn"], epsilon)
+    centre = inner["kernel"][1, 1] + point["kernel"][0, 0] + 1
+    whole = {
+        "kernel": inner["kernel"].at[1, 1].set(centre),
+        "bias": inner["bias"] + point["bias"],
+    }
+    return _fold(whole, params["bn"], statistics["bn"], epsilon)
