@@ -18,7 +18,7 @@ def flooding(loss: jax.Array, level: float) -> jax.Array:
       level: b; none is felt at 0 if the loss is not negative.
 
     Returns:
-      The shape of `loss`. The gradient is 0 where L = b.
+      The shape of `loss`.
 
     References:
       Ishida et al., Do We Need Zero Training Loss After Achieving Zero Training
