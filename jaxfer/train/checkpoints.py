@@ -46,7 +46,7 @@ class Checkpoints:
         """
         ocp = self._ocp
         args = ocp.args.Composite(
-            state=ocp.args.StandardSave(jax.tree.map(jnp.copy, state)),
+            state=ocp.args.StandardSave(_copied(state)),
             meta=ocp.args.JsonSave(meta),
         )
         if number not in self._manager.all_steps():
@@ -86,6 +86,11 @@ class Checkpoints:
         """Wait, and release the files."""
         self._manager.wait_until_finished()
         self._manager.close()
+
+
+@jax.jit
+def _copied(state: Any) -> Any:
+    return jax.tree.map(jnp.copy, state)
 
 
 def save_variables(folder: Path, variables: Any) -> None:

@@ -1,6 +1,7 @@
 """From a config to a finished working folder."""
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -212,7 +213,8 @@ def _train(
 ) -> None:
     """Train one group and write its results."""
     config, dataset = experiment.config, experiment.dataset
-    mesh = sharding.create_mesh(len(runs), config.batch_size)
+    sizes = (stage.batch_size for stage in experiment.method.stages)
+    mesh = sharding.create_mesh(len(runs), math.gcd(*sizes))
     checkpoints = Checkpoints(
         experiment.workdir / "checkpoints" / name, keep=config.checkpoint.keep
     )

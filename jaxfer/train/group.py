@@ -62,7 +62,16 @@ class Group:
 
 @dataclasses.dataclass
 class Progress:
-    """How far a group has come; what a checkpoint holds."""
+    """How far a group has come; what a checkpoint holds.
+
+    Attributes:
+      states: of all runs.
+      tracker: what the rules remember.
+      keys: uint32 (R, 2), the data of each run's key.
+      position: where the next step is.
+      sums: of the present epoch's metrics; None where it has not begun.
+      seconds: spent in each stage, by name.
+    """
 
     states: State
     tracker: selection.Tracker

@@ -7,19 +7,19 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jax.sharding import Mesh
 from tqdm import tqdm
 
-from jaxfer.methods.base import Batch, Stage, State, Variables
+from jaxfer.methods.base import Stage, State, Variables
+from jaxfer.train import passes, processes, resume, selection, sharding
 from jaxfer.train import program as programs
-from jaxfer.train import resume, selection, sharding
 from jaxfer.train.checkpoints import Position
 from jaxfer.train.feed import Feed, Resident, table_arrays
 from jaxfer.train.group import DoesNotFit, Group, Progress
-from jaxfer.train.orders import Run, run_keys, sequential_order, train_order
+from jaxfer.train.orders import Run, key_data, sequential_order, train_order
+from jaxfer.train.program import Source
 
 
 def train_group(group: Group, initial: Variables | None = None) -> Progress:
@@ -50,21 +50,31 @@ def _by_run(group: Group) -> Any:
 
 
 def _fresh(group: Group, initial: Variables | None) -> Progress:
-    keys = run_keys(group.runs)
+    keys = sharding.put(key_data(group.runs), _by_run(group))
     # Zeros and not the first images: initial values must not depend on data.
     size = group.image_size
-    images = jnp.zeros((1, size, size, 3), jnp.uint8)
+    images = np.zeros((1, size, size, 3), np.uint8)
 
     states = _initializer(group.method.init, group.mesh)(keys, images)
     if initial is not None:
-        states = states._replace(variables=initial)
+        states = states._replace(variables=sharding.put(initial, _by_run(group)))
     return Progress(states, _start_tracker(group, states.variables), keys)
 
 
 @functools.lru_cache(maxsize=4)  # folds in turn share what is compiled
-def _initializer(init: Callable, mesh: Mesh) -> Callable[[Array, Array], State]:
-    def one(key: Array, images: Array) -> State:
+def _initializer(init: Callable, mesh: Mesh) -> Callable[..., State]:
+    def one(data: Array, images: Array) -> State:
+        key = jax.random.wrap_key_data(data)
         return init(jax.random.fold_in(key, 0), images)
+
+    every = jax.vmap(one, in_axes=(0, None))
+    return jax.jit(every, out_shardings=sharding.by_run(mesh))
+
+
+@functools.lru_cache(maxsize=4)
+def _stage_keys(mesh: Mesh) -> Callable[..., Array]:
+    def one(data: Array, number: Array) -> Array:
+        return jax.random.fold_in(jax.random.wrap_key_data(data), number)
 
     every = jax.vmap(one, in_axes=(0, None))
     return jax.jit(every, out_shardings=sharding.by_run(mesh))
@@ -86,8 +96,8 @@ def _begin_stage(group: Group, progress: Progress, index: int) -> None:
     variables = tracker.best_variables if group.validated else states.variables
     progress.states = states._replace(
         variables=variables,
-        step=jnp.zeros_like(states.step),
-        lr_scale=jnp.ones_like(states.lr_scale),
+        step=sharding.put(np.zeros(len(group.runs), np.int32), _by_run(group)),
+        lr_scale=sharding.put(np.ones(len(group.runs), np.float32), _by_run(group)),
     )
     progress.tracker = _start_tracker(group, variables)
     progress.position, progress.sums = Position(index, 0, 0), None
@@ -103,31 +113,31 @@ def _train_stage(group: Group, progress: Progress, index: int) -> None:
     steps = order.shape[1]
     ragged = bool((order[:, :, 0] < 0).any())
     program = programs.build(stage, group.mesh, ragged=ragged, select=group.validated)
-    batch = feed.example(order)
-    zero_sums = programs.zero_sums(stage, progress.states, batch)
+    like = feed.example(order)
+    zero_sums = programs.zeros(program.metrics, progress.states, like)
     sums = sharding.put(
         zero_sums if progress.sums is None else progress.sums, _by_run(group)
     )
-    keys = jax.device_put(
-        jax.vmap(lambda k: jax.random.fold_in(k, index + 1))(progress.keys),
-        _by_run(group),
-    )
-    compiling = time.perf_counter()
-    compiled = feed.compile(program, progress.states, sums, order, keys)
-    if index == 0 and not group.fits(compiled):
+    keys = _stage_keys(group.mesh)(progress.keys, np.int32(index + 1))
+    compiling, none = time.perf_counter(), np.int32(0)
+    step = program.train.lower(progress.states, sums, like, keys, none, none).compile()
+    if index == 0 and not processes.agree(group.fits(step)):
         raise DoesNotFit
     group.say(
         f"{stage.name}: {_names(group.runs)}, {stage.epochs} epochs of {steps} steps"
         f" of {stage.batch_size} images; trains {stage.trains}; compiled in"
         f" {time.perf_counter() - compiling:.1f} s"
     )
-    judge = _judge(group, stage, program, feed, progress.states, batch)
+    judge, pace = (
+        _judge(group, stage, program, feed, progress.states, like),
+        passes.Pace(),
+    )
     saved_at = time.perf_counter()
 
     def save_if_due(states: State, sums: Any, at: Position, due: bool = False) -> None:
         nonlocal saved_at
         now = time.perf_counter()
-        if due or now - saved_at >= group.every_seconds:
+        if due or processes.agree(now - saved_at >= group.every_seconds):
             progress.seconds[stage.name] = now - began
             progress.states, progress.sums, progress.position = states, sums, at
             resume.save(group, progress, steps)
@@ -153,12 +163,13 @@ def _train_stage(group: Group, progress: Progress, index: int) -> None:
                     save_if_due(states, sums, Position(index, epoch, step))
 
             start = first.step if epoch == first.epoch else 0
-            states, sums = feed.train(states, sums, order, keys, start, tick)
-            values = {"train": {k: s / jnp.maximum(n, 1) for k, (s, n) in sums.items()}}
-            values |= judge(states.variables)
+            states, sums = passes.train(
+                step, feed, states, sums, order, keys, start, pace, tick
+            )
+            values = {"train": programs.means(sums)} | judge(states.variables)
             followed = values["validation" if group.validated else "train"]
             states, progress.tracker = program.end_epoch(
-                states, progress.tracker, followed, jnp.asarray(epoch, jnp.int32)
+                states, progress.tracker, followed, np.int32(epoch)
             )
             _log_epoch(group, stage, epoch, states, values, began, bar)
             sums = sharding.put(zero_sums, _by_run(group))
@@ -174,8 +185,10 @@ def _stage_feed(group: Group, stage: Stage, states: State) -> Feed:
         return group.feed
     began = time.perf_counter()
     program = programs.build(stage, group.mesh)
-    features = group.feed.features(program, states.variables, stage.batch_size)
     shared = table_arrays(group.dataset)
+    features = passes.features(
+        program, group.feed, states.variables, len(shared["label"]), stage.batch_size
+    )
     data = sharding.put(shared, sharding.replicated(group.mesh))
     data["features"] = jax.device_put(features, _by_run(group))
     jax.block_until_ready(data)
@@ -192,7 +205,7 @@ def _judge(
     program: programs.Program,
     feed: Feed,
     states: State,
-    batch: Batch,
+    like: Source,
 ) -> Callable[[Variables], dict[str, dict[str, Array]]]:
     """A function of the variables: metrics of the validation and test parts."""
     runs = group.runs
@@ -209,13 +222,14 @@ def _judge(
     for part, order in orders.items():  # of one shape, to be compiled once
         fill = ((0, 0), (0, longest - order.shape[1]), (0, 0))
         orders[part] = np.pad(order, fill, constant_values=-1)
-    classes = len(group.dataset.class_names)
-    zero = programs.zero_totals(stage, states.variables, batch, classes)
+    zero = programs.zeros(program.totals, states.variables, like)
 
     def judge(variables: Variables) -> dict[str, dict[str, Array]]:
         return {
             part: programs.computed(
-                feed.judge(program, variables, sharding.put(zero, _by_run(group)), rows)
+                passes.judge(
+                    program, feed, variables, sharding.put(zero, _by_run(group)), rows
+                )
             )
             for part, rows in orders.items()
         }
@@ -232,7 +246,7 @@ def _log_epoch(
     began: float,
     bar: tqdm,
 ) -> None:
-    host, step, scale = jax.device_get((values, states.step, states.lr_scale))
+    host, step, scale = sharding.fetch((values, states.step, states.lr_scale))
     bad = [
         f"fold {run.fold}, seed {run.seed}"
         for r, run in enumerate(group.runs)

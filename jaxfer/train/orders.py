@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jaxfer.data.samplers import epoch_order
@@ -21,11 +20,10 @@ class Run(NamedTuple):
     folder: Path
 
 
-def run_keys(runs: list[Run]) -> jax.Array:
-    """One typed key per run, (R,), from its seed and fold alone."""
-    return jnp.stack(
-        [jax.random.fold_in(jax.random.key(run.seed), run.fold) for run in runs]
-    )
+def key_data(runs: list[Run]) -> np.ndarray:
+    """Each run's key as uint32 (R, 2), from its seed and fold alone."""
+    keys = [jax.random.fold_in(jax.random.key(run.seed), run.fold) for run in runs]
+    return np.stack([np.asarray(jax.random.key_data(key)) for key in keys])
 
 
 def train_order(

@@ -1,11 +1,8 @@
 """The compiled pieces of one stage, for all runs of a group at once.
 
 Every array of a run has a leading axis R (folds times seeds); `vmap` makes one
-program of them. On accelerators several steps go into one dispatch, in a loop of
-dynamic length, so that one compile serves every chunk of an epoch. On CPU a
-dispatch is one step: jaxlib 0.10 compiles the gradients of lax's convolutions to
-naive code inside a loop (those of `jaxfer.ops` are spared), while a dispatch costs
-next to nothing beside a step.
+program of them. Several steps go into one dispatch, in a loop of dynamic length,
+so that one compile serves every chunk of an epoch.
 """
 
 import functools
@@ -27,34 +24,52 @@ Data = dict[str, Any]
 runs), and `features` (a pytree with leading axes R, N)."""
 
 
-class Program(NamedTuple):
-    """The jitted functions of one stage; R runs, S steps, B images a step.
+class Source(NamedTuple):
+    """Where the batches of a program's steps come from.
 
     Attributes:
-      train: `(states, sums, data, orders, keys, start, stop)`, the steps
-        start..stop of the (R, S, B) orders (`start` alone on CPU); returns
-        (states, sums, token). States and sums are donated; the token can be
-        waited for.
-      train_batch: `(states, sums, batch, keys, valid)`, one step on a batch
-        (R, B, ...); the same results.
-      judge: `(variables, totals, data, orders, start, stop)`, totals plus the
-        steps start..stop of the orders: {head: Classification}.
-      judge_batch: `(variables, totals, batch)`, totals plus one batch.
-      outputs: `(variables, data, rows) -> {name: (R, B, ...)}`, logits of all
-        heads and per-image scalars of the rows (R, B).
-      outputs_batch: the same for one batch.
-      features: `(variables, images) -> pytree`, leading axes R, B; or None.
+      data: of all examples, where there are orders; or one batch (R, B, ...).
+      orders: int32 (R, S, B), the rows of each step, -1 being padding; None where
+        `data` is the batch of the only step, with an `index` of -1 as padding.
+    """
+
+    data: Data
+    orders: Any = None
+
+
+class Program(NamedTuple):
+    """The jitted functions of one stage; R runs, B images a step.
+
+    Attributes:
+      train: `(states, sums, source, keys, start, stop)`, the steps start..stop of
+        a source; returns (states, sums, token). States and sums are donated; the
+        token can be waited for.
+      judge: `(variables, totals, source, start, stop)`, totals plus the examples
+        of these steps: {head: Classification}.
+      outputs: `(variables, source, step) -> {name: (R, B, ...)}`, logits of all
+        heads and per-image scalars.
+      features: `(variables, source, step) -> pytree`, leading axes R, B, of a
+        source whose one order all runs share; or None.
       end_epoch: `(states, tracker, values, epoch) -> (states, tracker)`.
+      metrics: `(states, source)`, what a step adds to `sums`; for its shapes.
+      totals: `(variables, source)`, what a step adds to `totals`; for its shapes.
     """
 
     train: Any
-    train_batch: Any
     judge: Any
-    judge_batch: Any
     outputs: Any
-    outputs_batch: Any
     features: Any
     end_epoch: Any
+    metrics: Any
+    totals: Any
+
+
+def batch_at(source: Source, step: Array | int) -> tuple[Batch, Array]:
+    """The batch (R, B, ...) of a step, and which of its examples are no padding."""
+    if source.orders is None:
+        return source.data, source.data["index"] >= 0
+    rows = lax.dynamic_index_in_dim(source.orders, step, axis=1, keepdims=False)
+    return gather(source.data, rows), rows >= 0
 
 
 def gather(data: Data, rows: Array) -> Batch:
@@ -66,11 +81,6 @@ def gather(data: Data, rows: Array) -> Batch:
             lambda a: jax.vmap(lambda one, r: one[r])(a, rows), data["features"]
         )
     return batch
-
-
-def loops(mesh: Mesh) -> bool:
-    """Whether a dispatch may hold several steps; see the top of this file."""
-    return mesh.devices.flat[0].platform != "cpu"
 
 
 def over_runs(fn: Callable[..., Any], *args: Any) -> Any:
@@ -108,10 +118,14 @@ def build(
         shorter ones end in rows of -1, which change nothing.
       select: whether `end_epoch` chooses the best epoch (there is validation).
     """
-    loop, features = loops(mesh), stage.features
+    features_of = stage.features
 
-    def repeat(start: Array, stop: Array, body: Callable, carry: Any) -> Any:
-        return lax.fori_loop(start, stop, body, carry) if loop else body(start, carry)
+    def repeat(
+        source: Source, start: Array, stop: Array, body: Callable, carry: Any
+    ) -> Any:
+        if source.orders is None:
+            return body(0, carry)
+        return lax.fori_loop(start, stop, body, carry)
 
     def one_step(
         state: State, sums: Any, batch: Batch, key: Array, valid: Array
@@ -127,76 +141,58 @@ def build(
             (state, sums),
         )
 
-    def all_runs(
-        states: State, sums: Any, batch: Batch, keys: Array, valid: Array
-    ) -> tuple[State, Any]:
-        return over_runs(one_step, states, sums, batch, keys, valid)
-
-    def train_batch(
-        states: State, sums: Any, batch: Batch, keys: Array, valid: Array
-    ) -> tuple[State, Any, Array]:
-        states, sums = all_runs(states, sums, batch, keys, valid)
-        return states, sums, jnp.copy(states.step)
-
     def train(
-        states: State,
-        sums: Any,
-        data: Data,
-        orders: Array,
-        keys: Array,
-        start: Array,
-        stop: Array,
+        states: State, sums: Any, source: Source, keys: Array, start: Array, stop: Array
     ) -> tuple[State, Any, Array]:
         def body(step: Array, carry: tuple) -> tuple:
-            rows = lax.dynamic_index_in_dim(orders, step, axis=1, keepdims=False)
             states, sums = carry
-            batch, valid = gather(data, rows), rows[:, 0] >= 0
-            return all_runs(states, sums, batch, keys, valid)
+            batch, real = batch_at(source, step)
+            return over_runs(one_step, states, sums, batch, keys, real[:, 0])
 
-        states, sums = repeat(start, stop, body, (states, sums))
+        states, sums = repeat(source, start, stop, body, (states, sums))
         return states, sums, jnp.copy(states.step)
 
-    def inputs_of(batch: Batch) -> Any:
-        return batch["features"] if stage.features else batch["image"]
+    def step_metrics(states: State, source: Source) -> Any:
+        def one(state: State, batch: Batch) -> Any:
+            return stage.train_step(state, batch, jax.random.key(0))[1]
 
-    def judge_batch(variables: Any, totals: Any, batch: Batch) -> Any:
-        def one(variables: Any, totals: Any, batch: Batch) -> Any:
-            heads = heads_of(stage.predict(variables, inputs_of(batch)))
+        return over_runs(one, states, batch_at(source, 0)[0])
+
+    def predict(variables: Any, batch: Batch) -> Outputs:
+        return stage.predict(
+            variables, batch["features"] if stage.features else batch["image"]
+        )
+
+    def totals_at(variables: Any, source: Source, step: Array | int) -> Any:
+        def one(variables: Any, batch: Batch, real: Array) -> Any:
             return {
-                name: metrics.merge(
-                    totals[name],
-                    metrics.classification(logits, batch["label"], batch["where"]),
-                )
-                for name, logits in heads.items()
+                name: metrics.classification(logits, batch["label"], real)
+                for name, logits in heads_of(predict(variables, batch)).items()
             }
 
-        return over_runs(one, variables, totals, batch)
+        return over_runs(one, variables, *batch_at(source, step))
 
     def judge(
-        variables: Any,
-        totals: Any,
-        data: Data,
-        orders: Array,
-        start: Array,
-        stop: Array,
+        variables: Any, totals: Any, source: Source, start: Array, stop: Array
     ) -> Any:
         def body(step: Array, totals: Any) -> Any:
-            rows = lax.dynamic_index_in_dim(orders, step, axis=1, keepdims=False)
-            batch = gather(data, rows) | {"where": rows >= 0}
-            return judge_batch(variables, totals, batch)
+            new = totals_at(variables, source, step)
+            return {name: metrics.merge(totals[name], new[name]) for name in totals}
 
-        return repeat(start, stop, body, totals)
+        return repeat(source, start, stop, body, totals)
 
-    def outputs_batch(variables: Any, batch: Batch) -> dict[str, Array]:
+    def outputs(variables: Any, source: Source, step: Array) -> dict[str, Array]:
         def one(variables: Any, batch: Batch) -> dict[str, Array]:
-            outputs = stage.predict(variables, inputs_of(batch))
+            outputs = predict(variables, batch)
             named = {f"logits/{k}": v for k, v in heads_of(outputs).items()}
             return named | {f"features/{k}": v for k, v in scalars_of(outputs).items()}
 
-        return over_runs(one, variables, batch)
+        return over_runs(one, variables, batch_at(source, step)[0])
 
-    def outputs(variables: Any, data: Data, rows: Array) -> dict[str, Array]:
-        return outputs_batch(variables, gather(data, rows))
+    def features(variables: Any, source: Source, step: Array) -> Any:
+        assert features_of is not None
+        images = batch_at(source, step)[0]["image"][0]
+        return over_runs(lambda mine: features_of(mine, images), variables)
 
     def end_epoch(
         states: State, tracker: selection.Tracker, values: dict, epoch: Array
@@ -218,74 +214,30 @@ def build(
 
         return over_runs(one, states, tracker, values)
 
-    def all_features(variables: Any, images: Array) -> Any:
-        assert features is not None
-        return over_runs(lambda mine: features(mine, images), variables)
-
-    by_run = sharding.by_run(mesh)
+    jit = functools.partial(jax.jit, out_shardings=sharding.by_run(mesh))
     return Program(
-        train=jax.jit(
-            train, donate_argnums=(0, 1), out_shardings=(by_run, by_run, by_run)
-        ),
-        train_batch=jax.jit(
-            train_batch,
-            donate_argnums=(0, 1),
-            out_shardings=(by_run, by_run, by_run),
-        ),
-        judge=jax.jit(judge, donate_argnums=1, out_shardings=by_run),
-        judge_batch=jax.jit(judge_batch, donate_argnums=1, out_shardings=by_run),
-        outputs=jax.jit(outputs, out_shardings=by_run),
-        outputs_batch=jax.jit(outputs_batch, out_shardings=by_run),
-        features=features and jax.jit(all_features, out_shardings=by_run),
-        end_epoch=jax.jit(
-            end_epoch, donate_argnums=(0, 1), out_shardings=(by_run, by_run)
-        ),
+        train=jit(train, donate_argnums=(0, 1)),
+        judge=jit(judge),
+        outputs=jit(outputs),
+        features=features_of and jit(features),
+        end_epoch=jit(end_epoch, donate_argnums=(0, 1)),
+        metrics=jit(step_metrics),
+        totals=jit(functools.partial(totals_at, step=0)),
     )
 
 
-def zero_totals(
-    stage: Stage, variables: Any, batch: Batch, num_classes: int
-) -> dict[str, Any]:
-    """What `judge` starts from: NumPy zeros (R, ...) for every head.
+def zeros(fn: Any, *args: Any) -> Any:
+    """NumPy zeros in the shapes of what a function of `Program` returns.
 
-    `variables` and `batch` (R, B, ...) are read for their shapes alone.
+    Tracing a network takes seconds; a jitted function remembers it.
     """
-
-    def heads(variables: Any, batch: Batch) -> dict[str, Array]:
-        inputs = batch["features"] if stage.features else batch["image"]
-        return heads_of(stage.predict(variables, inputs))
-
-    names = _result_shapes(stage, heads, variables, batch)
-    zero = metrics.zeros(num_classes)
-    runs = batch["label"].shape[0]
-    return {
-        name: jax.tree.map(lambda a: np.zeros((runs, *a.shape), a.dtype), zero)
-        for name in names
-    }
+    return jax.tree.map(lambda a: np.zeros(a.shape, a.dtype), jax.eval_shape(fn, *args))
 
 
-def zero_sums(stage: Stage, states: State, batch: Batch) -> dict[str, Any]:
-    """What `train` starts an epoch from: NumPy zeros (R,) for every metric."""
-
-    def values(state: State, batch: Batch) -> Any:
-        return stage.train_step(state, batch, jax.random.key(0))[1]
-
-    runs = batch["label"].shape[0]
-    shapes = _result_shapes(stage, values, states, batch)
-    return jax.tree.map(lambda a: np.zeros((runs, *a.shape), a.dtype), shapes)
-
-
-_SHAPES: dict[Any, Any] = {}
-
-
-def _result_shapes(stage: Stage, fn: Callable, *args: Any) -> Any:
-    """`jax.eval_shape` of one run, remembered: tracing a network takes seconds."""
-    one = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), args)
-    leaves, structure = jax.tree.flatten(one)
-    key = (stage, fn.__name__, structure, tuple((a.shape, a.dtype) for a in leaves))
-    if key not in _SHAPES:
-        _SHAPES[key] = jax.eval_shape(fn, *one)
-    return _SHAPES[key]
+@jax.jit
+def means(sums: Any) -> dict[str, Array]:
+    """Metrics from their (sum, count), (R,) each."""
+    return {name: s / jnp.maximum(n, 1) for name, (s, n) in sums.items()}
 
 
 @jax.jit

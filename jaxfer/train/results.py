@@ -20,7 +20,7 @@ from jaxfer.data.manifest import near_duplicates, write_manifest
 from jaxfer.data.splits import Fold
 from jaxfer.errors import CheckpointError
 from jaxfer.methods.base import Method, Variables
-from jaxfer.train import memory
+from jaxfer.train import memory, passes, sharding
 from jaxfer.train import program as programs
 from jaxfer.train.checkpoints import load_variables, save_variables
 from jaxfer.train.group import Group, Progress
@@ -62,8 +62,8 @@ def finish(group: Group, progress: Progress) -> None:
     if group.validated:
         selected["validation"] = progress.tracker.best_variables
     for selection, variables in selected.items():
-        outputs = group.feed.outputs(program, variables, order)
-        host = jax.device_get(variables)
+        outputs = passes.outputs(program, group.feed, variables, order)
+        host = sharding.fetch(variables)
         for r, run in enumerate(group.runs):
             test = run.rows.test
             run.folder.mkdir(parents=True, exist_ok=True)
@@ -76,7 +76,7 @@ def finish(group: Group, progress: Progress) -> None:
             mine = jax.tree.map(operator.itemgetter(r), host)
             save_variables(run.folder / f"model_{selection}", mine)
     share = {k: v / len(group.runs) for k, v in progress.seconds.items()}
-    best = np.asarray(progress.tracker.best_epoch)
+    best = sharding.fetch(progress.tracker.best_epoch)
     for r, run in enumerate(group.runs):
         facts = {"seed": run.seed, "fold": run.fold, "seconds": share}
         if group.validated:

@@ -2,10 +2,10 @@
 
 from typing import Any
 
-import jax
 import numpy as np
 
 from jaxfer.errors import CheckpointError
+from jaxfer.train import sharding
 from jaxfer.train.checkpoints import Position
 from jaxfer.train.group import Group, Progress
 
@@ -15,7 +15,7 @@ def _tree(progress: Progress) -> dict[str, Any]:
         "states": progress.states,
         "tracker": progress.tracker,
         "sums": progress.sums,
-        "keys": jax.random.key_data(progress.keys),
+        "keys": progress.keys,
     }
 
 
@@ -47,7 +47,9 @@ def restore(group: Group, progress: Progress) -> Progress:
                     f" data set has {list(group.dataset.class_names)}. Use another"
                     " working folder (--workdir)."
                 )
-            zero = np.zeros(len(group.runs), np.float32)
+            zero = sharding.put(
+                np.zeros(len(group.runs), np.float32), sharding.by_run(group.mesh)
+            )
             progress.sums = dict.fromkeys(meta["sums"], (zero, zero))
             tree = group.checkpoints.restore(number, _tree(progress))
         except (ValueError, KeyError, OSError, TypeError) as error:
@@ -63,7 +65,7 @@ def restore(group: Group, progress: Progress) -> Progress:
         return Progress(
             states=tree["states"],
             tracker=tree["tracker"],
-            keys=jax.random.wrap_key_data(tree["keys"]),
+            keys=tree["keys"],
             position=position,
             sums=tree["sums"],
             seconds=dict(meta["seconds"]),

@@ -36,16 +36,13 @@ def step(count, devices):
     }
     arrays = sharding.put(arrays, sharding.replicated(mesh))
     order = np.stack([np.arange(12).reshape(2, 6) + 7 * r for r in range(count)])
-    placed = sharding.put(order.astype(np.int32), sharding.orders(mesh))
-    program = programs.build(stage, mesh)
-    batch = jax.eval_shape(
-        programs.gather, arrays, jax.ShapeDtypeStruct((count, 6), np.int32)
-    )
-    sums = programs.zero_sums(stage, states, batch)
+    placed = sharding.put(order.astype(np.int32), sharding.orders(mesh, count))
+    source, program = programs.Source(arrays, placed), programs.build(stage, mesh)
+    sums = programs.zeros(program.metrics, states, source)
     sums = sharding.put(sums, sharding.by_run(mesh))
     for at in range(2):
         between = np.int32(at), np.int32(at + 1)
-        states, sums, _ = program.train(states, sums, arrays, placed, keys, *between)
+        states, sums, _ = program.train(states, sums, source, keys, *between)
     return states, sums
 
 
