@@ -27,7 +27,8 @@ def mask_refinement(
       ValueError: the masks differ in shape.
 
     References:
-      Zhang and Yu, expression pattern-maps (EPM), mask loss.
+      Zhang and Yu, Improving the Facial Expression Recognition and Its
+      Interpretability via Generating Expression Pattern-map, mask loss.
     """
     difference = arrays.difference(mask, refined, where)
     return jnp.sum(jnp.square(difference), axis=arrays.rest(difference))
@@ -54,7 +55,8 @@ def pattern_reconstruction(
       ValueError: the images differ in shape.
 
     References:
-      Zhang and Yu, expression pattern-maps (EPM), pattern loss.
+      Zhang and Yu, Improving the Facial Expression Recognition and Its
+      Interpretability via Generating Expression Pattern-map, pattern loss.
     """
     difference = arrays.difference(patterns, gray_images, where)
     return jnp.sum(jnp.square(difference), axis=arrays.rest(difference))

@@ -27,7 +27,8 @@ def reconstruction(
       ValueError: the images differ in shape.
 
     References:
-      FERSNet, ICPR 2020, reconstruction loss.
+      Zhao et al., Deep Multi-task Learning for Facial Expression Recognition and
+      Synthesis Based on Selective Feature Sharing, ICPR 2020, reconstruction loss.
 
     Deviations:
       The slides print the squared distance; this is the released code's.
@@ -60,7 +61,9 @@ def identity(
       ValueError: the features differ in shape.
 
     References:
-      FERSNet, ICPR 2020, identity loss, with the mean of the released code.
+      Zhao et al., Deep Multi-task Learning for Facial Expression Recognition and
+      Synthesis Based on Selective Feature Sharing, ICPR 2020, identity loss, with the
+      mean of the released code.
     """
     return _mean_square(features, target_features, where)
 
@@ -86,7 +89,9 @@ def cycle(
       ValueError: the images differ in shape.
 
     References:
-      FERSNet, ICPR 2020, cycle-consistency loss, with the mean of the released code.
+      Zhao et al., Deep Multi-task Learning for Facial Expression Recognition and
+      Synthesis Based on Selective Feature Sharing, ICPR 2020, cycle-consistency loss,
+      with the mean of the released code.
     """
     return _mean_square(images, returned, where)
 

@@ -58,8 +58,9 @@ def batch_hard_triplet(
       ValueError: the shapes do not fit.
 
     References:
-      Zhang and Yu, expression pattern-maps (EPM), vector and image triplet losses.
-      Mining: Hermans, Beyer and Leibe, In Defense of the Triplet Loss for Person
+      Zhang and Yu, Improving the Facial Expression Recognition and Its
+      Interpretability via Generating Expression Pattern-map, vector and image triplet
+      losses. Mining: Hermans, Beyer and Leibe, In Defense of the Triplet Loss for Person
       Re-Identification, 2017, batch hard; there the distances are not squared.
     """
     vectors, same, other = _pairs(embeddings, labels, where)
