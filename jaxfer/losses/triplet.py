@@ -60,8 +60,8 @@ def batch_hard_triplet(
     References:
       Zhang and Yu, Improving the Facial Expression Recognition and Its
       Interpretability via Generating Expression Pattern-map, vector and image triplet
-      losses. Mining: Hermans, Beyer and Leibe, In Defense of the Triplet Loss for Person
-      Re-Identification, 2017, batch hard; there the distances are not squared.
+      losses. Mining: Hermans, Beyer and Leibe, In Defense of the Triplet Loss for
+      Person Re-Identification, 2017, batch hard; there the distances are not squared.
     """
     vectors, same, other = _pairs(embeddings, labels, where)
     distances = jax.lax.stop_gradient(ops.squared_distances(vectors))
