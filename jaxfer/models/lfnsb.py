@@ -53,6 +53,10 @@ STAGES = (
 BIAS_CHANNELS, BIAS_SIZE = 64, 2
 """Of the spatial bias of the released head."""
 
+# Equal blocks are traced once, which takes a third of the time, and compiled once
+# where the network is applied outside of a compiled function.
+Bottleneck = nn.jit(MixBottleneck, static_argnums=(2,))
+
 
 def scaled(channels: int, width: float) -> int:
     """`channels` if `width` is 1, else `channels * width` to a multiple of 8."""
@@ -82,7 +86,7 @@ class Backbone(nn.Module):
             return tuple((size, scaled(c, self.width)) for size, c in pairs)
 
         conv = partial(ConvBN, fused=self.fused, dtype=self.dtype)
-        bottleneck = partial(MixBottleneck, fused=self.fused, dtype=self.dtype)
+        bottleneck = partial(Bottleneck, fused=self.fused, dtype=self.dtype)
         stem = scaled(64, self.width)
         x = x if self.dtype is None else x.astype(self.dtype)
         x = conv(stem, (3, 3), self.stem_stride, name="conv1")(x, train)
