@@ -7,7 +7,6 @@ whose consistency under a flip is asked for in training.
 """
 
 import jax
-import numpy as np
 from flax import linen as nn
 
 from jaxfer import ops
@@ -88,10 +87,7 @@ class EAC(nn.Module):
         kernel = self.variables["params"]["classifier"]["kernel"]
         if self.detach_classifier:
             kernel = jax.lax.stop_gradient(kernel)
-        dtype = np.promote_types(features.dtype, np.float32)
-        attention = ops.class_activation_map(
-            features.astype(dtype), kernel.astype(dtype)
-        )
+        attention = ops.class_activation_map(features, kernel)
         return outputs._replace(maps={"attention": attention})
 
     def _trunk(self) -> nn.Module:

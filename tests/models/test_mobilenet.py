@@ -1,0 +1,76 @@
+import golden_rule
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxfer import models, weights
+from jaxfer.errors import ConfigError
+from jaxfer.models import backbone, mobilenet
+
+
+def close(actual, expected, tolerance):
+    """Largest difference, relative to the largest reference value."""
+    scale = np.abs(expected).max()
+    np.testing.assert_allclose(actual, expected, rtol=0, atol=tolerance * scale)
+
+
+def test_outputs_equal_torchvision():
+    golden, index = golden_rule.load("tv")
+    arrays = golden_rule.weights(index, "tv_mobilenet_v2")
+    variables = weights.from_official("mobilenet_v2", arrays)
+    images = golden_rule.uniform(1540, (2, 224, 224, 3))
+    outputs = jax.jit(models.create("mobilenet_v2", 7).apply)(variables, images)
+    close(outputs.logits, golden["tv_mobilenet_v2/eval/f64/logits"], 1e-5)
+    key = "tv_mobilenet_v2/eval/f64/features.18"
+    close(*golden_rule.sample(outputs.features["map"], golden, index, key), 1e-5)
+
+
+@pytest.mark.parametrize(
+    ("options", "size", "shape", "parameters"),
+    [
+        ({}, 224, (1, 7, 7, 1280), 3_504_872),
+        ({"small_images": True}, 48, (1, 3, 3, 1280), 3_504_872),
+        ({"width": 0.25}, 64, (1, 2, 2, 320), None),
+    ],
+)
+def test_shapes_and_parameter_count(options, size, shape, parameters):
+    model = models.create("mobilenet_v2", 1000, **options)
+    outputs, variables = jax.eval_shape(
+        model.init_with_output, jax.random.key(0), jnp.zeros((1, size, size, 3))
+    )
+    assert outputs.features["map"].shape == shape
+    assert outputs.logits.shape == (1, 1000)
+    if parameters:
+        count = sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))
+        assert count == parameters
+
+
+@pytest.mark.parametrize(
+    ("stride", "channels", "expansion"), [(1, 8, 1), (2, 8, 6), (1, 16, 6)]
+)
+def test_a_block_whose_projection_is_zero(stride, channels, expansion):
+    block = mobilenet.InvertedResidual(channels, stride, expansion)
+    x = jax.random.normal(jax.random.key(0), (2, 6, 6, 8))
+    shapes = jax.eval_shape(block.init, jax.random.key(1), x)
+    variables = jax.tree.map(lambda leaf: jnp.ones(leaf.shape), shapes)
+    variables["params"]["project_bn"] = {"scale": jnp.zeros(channels)} | {
+        "bias": jnp.zeros(channels)
+    }
+    shortcut = stride == 1 and channels == 8
+    expected = x if shortcut else np.zeros((2, 6 // stride, 6 // stride, channels))
+    np.testing.assert_array_equal(jax.jit(block.apply)(variables, x), expected)
+    assert ("expand_conv" in variables["params"]) == (expansion > 1)
+
+
+@pytest.mark.parametrize(
+    ("channels", "width", "expected"),
+    [(32, 1, 32), (32, 0.35, 16), (24, 0.5, 16), (64, 0.01, 8), (1280, 1.4, 1792)],
+)
+def test_channels_are_multiples_of_eight(channels, width, expected):
+    assert backbone.scaled(channels, width) == expected
+
+
+def test_a_width_of_zero():
+    with pytest.raises(ConfigError, match="mobilenet_v2 width must be positive"):
+        models.create("mobilenet_v2", 7, width=0.0)
