@@ -23,6 +23,11 @@ _WORKDIR = flags.DEFINE_string(
 _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "A config: a file, or the name of a shipped one.", lock_config=True
 )
+_COORDINATOR = flags.DEFINE_string(
+    "coordinator", "", "Train by several processes: host:port of the first, or auto."
+)
+_NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "How many there are.")
+_PROCESS_ID = flags.DEFINE_integer("process_id", None, "Which this is, from 0.")
 
 _USAGE = """\
 usage: {program} --config NAME [--config.FIELD=VALUE ...] [--workdir DIR]
@@ -33,6 +38,9 @@ The same command continues a run that was stopped.
   --config NAME           a file, or the name of a shipped config
   --config.FIELD=VALUE    any field of the config, e.g. optim.learning_rate
   --workdir DIR           where results go (runs/<name of the config>)
+  --coordinator auto      one training by several processes, found by JAX; or
+  --coordinator HOST:PORT of the first of --num_processes N, each with its
+                          own --process_id I
 
 examples:
   {program} --config quickstart.py
@@ -105,11 +113,17 @@ def _train(words: Sequence[str], command: str) -> None:
     from jaxfer import evaluate, train
 
     cpu.use_compilation_cache()
+    if _COORDINATOR.value:
+        train.processes.start(
+            _COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value
+        )
     config = _CONFIG.value
     name = Path(flags.FLAGS["config"].config_filename).stem
     workdir = Path(_WORKDIR.value or config.workdir or f"runs/{name}")
     train.run(config, workdir, command=command)
-    print(evaluate.finish(workdir))
+    shown = train.processes.on_first(lambda: evaluate.finish(workdir))
+    if train.processes.is_first():
+        print(shown)
 
 
 if __name__ == "__main__":

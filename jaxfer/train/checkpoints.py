@@ -69,14 +69,20 @@ class Checkpoints:
         return self._manager.restore(number, args=args)["state"]
 
     def set_aside(self, number: int) -> Path:
-        """Move a damaged checkpoint out of the way; nothing is deleted."""
+        """Move a damaged checkpoint out of the way; nothing is deleted.
+
+        `reload` must follow.
+        """
         name = f"damaged_{self._folder.name}_{number}"
         target = self._folder.parent / name
         while target.exists():
             target = target.with_name(f"{target.name}_again")
         shutil.move(self._folder / str(number), target)
-        self._manager.reload()
         return target
+
+    def reload(self) -> None:
+        """See what is in the folder now."""
+        self._manager.reload()
 
     def wait(self) -> None:
         """Return when what was begun is on disk."""

@@ -17,7 +17,7 @@ from jaxfer.config import differences, validate
 from jaxfer.data.splits import Fold, make_folds
 from jaxfer.errors import CheckpointError, ConfigError
 from jaxfer.methods.base import Method, Variables
-from jaxfer.train import memory, results, sharding
+from jaxfer.train import memory, processes, results, sharding
 from jaxfer.train.checkpoints import Checkpoints, load_variables
 from jaxfer.train.group import DoesNotFit, Group
 from jaxfer.train.inputs import create_feed, is_resident, resident_images
@@ -108,17 +108,14 @@ def run(
     Raises:
       JaxferError: anything that a user can act on.
     """
-    if jax.process_count() > 1:
-        raise ConfigError(
-            "training by several processes is not supported: start one process that"
-            " sees all accelerators of its host"
-        )
-    experiment = open_experiment(config, workdir)
+    experiment = processes.in_turn(lambda: open_experiment(config, workdir))
+    _agree(experiment)
     # A network that cannot be built must not leave a folder behind.
     results.shapes(config, experiment.method)
     try:
-        _claim(config, experiment.workdir)
-        _train_all(experiment, command, say)
+        processes.on_first(lambda: _claim(config, experiment.workdir))
+        _check_shared(experiment.workdir)
+        _train_all(experiment, command, say if processes.is_first() else _silent)
     except (OSError, ValueError, RuntimeError) as error:
         if is_full_disk(error):
             raise full_disk(error, experiment.workdir) from error
@@ -126,37 +123,81 @@ def run(
     return experiment.workdir
 
 
+def _silent(line: str) -> None:
+    """What the other processes say."""
+
+
+def _agree(experiment: Experiment) -> None:
+    """Refuse processes that were started on different configs, data or folders."""
+    config, workdir, dataset, folds, _, _ = experiment
+    found = {
+        "config": config.to_json(sort_keys=True),
+        "data": results.fingerprint(dataset, folds),
+        "workdir": str(workdir.resolve()),
+    }
+    for process, other in enumerate(processes.gather(found)):
+        wrong = [name for name in found if other[name] != found[name]]
+        if wrong:
+            raise ConfigError(
+                f"process {process} and this one, {jax.process_index()}, differ in"
+                f" {', '.join(wrong)}: start all by the same command, on the same"
+                " prepared data, in a working folder that they share"
+            )
+
+
+def _check_shared(workdir: Path) -> None:
+    """Refuse a working folder that is another on another host."""
+    path = workdir / "config.json"
+    mine = path.read_text() if path.exists() else ""
+    if processes.agree(mine) != mine:
+        raise ConfigError(
+            f"the working folder {workdir} of process {jax.process_index()} is not"
+            " that of the first process: name one with --workdir on a disk that all"
+            " hosts share, such as NFS"
+        )
+
+
 def _train_all(experiment: Experiment, command: str, say: Say) -> None:
     config, workdir, dataset, folds, runs, method = experiment
     say(_summary(experiment))
-    facts = results.data_facts(workdir, dataset, folds)
+    facts = processes.on_first(lambda: results.data_facts(workdir, dataset, folds))
     if facts["near_duplicates"]:
         say(
             f"warning: {len(facts['near_duplicates'])} test images have a nearly"
             " identical copy in the training or validation part; data.json lists them"
         )
-    log = MetricsLog(workdir, tensorboard=config.log.tensorboard)
-    images, together = _plan(experiment, say)
+    plan = processes.on_first(lambda: _plan(experiment, say))
+    images = resident_images(config, dataset) if plan["resident"] else None
+    together = plan["together"]
+    done = processes.agree([results.is_finished(one) for one in runs])
+    log = MetricsLog(
+        workdir, tensorboard=config.log.tensorboard, writes=processes.is_first()
+    )
     try:
-        if together and not all(map(results.is_finished, runs)):
+        if together and not all(done):
             try:
                 _train(experiment, "all", runs, images, log, say)
             except DoesNotFit:
                 say("the runs do not fit into memory at once; they take turns")
                 together = False
-                write_json(workdir / PLAN, {"resident": True, "together": together})
+                plan = {"resident": True, "together": together}
+                processes.on_first(lambda: write_json(workdir / PLAN, plan))
         for number, one in enumerate([] if together else runs):
-            if not results.is_finished(one):
+            if not done[number]:
                 carried = _carried(experiment, number)
                 name = f"run_{number:03d}"
                 _train(experiment, name, [one], images, log, say, carried)
     finally:
         log.close()
-    results.write_run(config, workdir, dataset, method, runs, facts, command)
+    processes.on_first(
+        lambda: results.write_run(
+            config, workdir, dataset, method, runs, facts, command
+        )
+    )
 
 
-def _plan(experiment: Experiment, say: Say) -> tuple[np.ndarray | None, bool]:
-    """The resident images, if any, and whether all runs are trained at once.
+def _plan(experiment: Experiment, say: Say) -> dict[str, bool]:
+    """Whether images are resident, and whether all runs are trained at once.
 
     What is decided by the memory of the moment is written down, so that a run that
     continues elsewhere, or later, computes the same.
@@ -171,8 +212,7 @@ def _plan(experiment: Experiment, say: Say) -> tuple[np.ndarray | None, bool]:
             "together": _together(experiment, resident=resident),
         }
         write_json(path, plan)
-    images = resident_images(config, dataset) if plan["resident"] else None
-    return images, plan["together"]
+    return plan
 
 
 def _carried(experiment: Experiment, number: int) -> Variables | None:
@@ -229,7 +269,7 @@ def _train(
         checkpoints=checkpoints,
         log=log,
         every_seconds=config.checkpoint.every_seconds,
-        progress=config.log.progress,
+        progress=config.log.progress and processes.is_first(),
         fits=memory.fits if asked else lambda compiled: True,
         say=say,
     )

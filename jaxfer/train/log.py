@@ -27,15 +27,22 @@ def write_json(path: Path, value: Any) -> None:
 class MetricsLog:
     """metrics.csv, one row an epoch and run; read back when a run continues."""
 
-    def __init__(self, folder: Path, *, tensorboard: bool) -> None:
-        """Open `folder`'s log, creating it where it is absent."""
+    def __init__(self, folder: Path, *, tensorboard: bool, writes: bool = True) -> None:
+        """Open `folder`'s log, creating it where it is absent.
+
+        Args:
+          folder: a working folder.
+          tensorboard: whether to write events as well.
+          writes: False in all processes but the first, where nothing happens.
+        """
+        self._writes = writes
         self._path = folder / "metrics.csv"
         self._folder = folder
         self._tensorboard = tensorboard
         self._writers: dict[tuple[str, str], Any] = {}
         self._rows: list[dict[str, str]] = []
         self._fields = list(FIRST)
-        if self._path.exists():
+        if writes and self._path.exists():
             with self._path.open(newline="", encoding="utf-8") as file:
                 reader = csv.DictReader(file)
                 self._fields = list(reader.fieldnames or FIRST)
@@ -43,11 +50,15 @@ class MetricsLog:
 
     def keep(self, wanted: Callable[[dict[str, str]], bool]) -> None:
         """Drop the rows that a continued run will write again."""
+        if not self._writes:
+            return
         self._rows = [row for row in self._rows if wanted(row)]
         self._write_all()
 
     def add(self, rows: list[dict[str, Any]]) -> None:
         """Append rows; new columns are added to the file where they appear."""
+        if not self._writes:
+            return
         texts = [{k: _text(v) for k, v in row.items()} for row in rows]
         self._rows += texts
         new = sorted({k for row in texts for k in row} - set(self._fields))

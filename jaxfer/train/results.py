@@ -20,7 +20,7 @@ from jaxfer.data.manifest import near_duplicates, write_manifest
 from jaxfer.data.splits import Fold
 from jaxfer.errors import CheckpointError
 from jaxfer.methods.base import Method, Variables
-from jaxfer.train import memory, passes, sharding
+from jaxfer.train import memory, passes, processes, sharding
 from jaxfer.train import program as programs
 from jaxfer.train.checkpoints import load_variables, save_variables
 from jaxfer.train.group import Group, Progress
@@ -65,22 +65,35 @@ def finish(group: Group, progress: Progress) -> None:
         outputs = passes.outputs(program, group.feed, variables, order)
         host = sharding.fetch(variables)
         for r, run in enumerate(group.runs):
-            test = run.rows.test
-            run.folder.mkdir(parents=True, exist_ok=True)
-            arrays: dict[str, Any] = {
-                "index": test,
-                "label": group.dataset.table.label[test],
-                **{name: a[r, : len(test)] for name, a in outputs.items()},
-            }
-            np.savez_compressed(run.folder / f"predictions_{selection}.npz", **arrays)
+            if processes.is_first():
+                _write_predictions(group, run, selection, r, outputs)
             mine = jax.tree.map(operator.itemgetter(r), host)
             save_variables(run.folder / f"model_{selection}", mine)
-    share = {k: v / len(group.runs) for k, v in progress.seconds.items()}
     best = sharding.fetch(progress.tracker.best_epoch)
+    processes.on_first(lambda: _mark_finished(group, progress.seconds, best))
+
+
+def _write_predictions(
+    group: Group, run: Run, selection: str, r: int, outputs: dict[str, np.ndarray]
+) -> None:
+    test = run.rows.test
+    run.folder.mkdir(parents=True, exist_ok=True)
+    arrays: dict[str, Any] = {
+        "index": test,
+        "label": group.dataset.table.label[test],
+        **{name: a[r, : len(test)] for name, a in outputs.items()},
+    }
+    np.savez_compressed(run.folder / f"predictions_{selection}.npz", **arrays)
+
+
+def _mark_finished(
+    group: Group, seconds: dict[str, float], best_epoch: np.ndarray
+) -> None:
+    share = {k: v / len(group.runs) for k, v in seconds.items()}
     for r, run in enumerate(group.runs):
         facts = {"seed": run.seed, "fold": run.fold, "seconds": share}
         if group.validated:
-            facts["best_epoch"] = int(best[r])
+            facts["best_epoch"] = int(best_epoch[r])
         write_json(run.folder / FINISHED, facts)
 
 
@@ -103,10 +116,10 @@ def data_facts(
       CheckpointError: the folder belongs to other images, labels or folds.
     """
     path, table = workdir / "data.json", dataset.table
-    fingerprint = _fingerprint(dataset, folds)
+    found = fingerprint(dataset, folds)
     if path.exists():
         facts = json.loads(path.read_text())
-        if facts["fingerprint"] != fingerprint:
+        if facts["fingerprint"] != found:
             raise CheckpointError(
                 f"{workdir} holds a run on other data: the files, labels or folds of"
                 f" {dataset.name} have changed since. Name another folder with"
@@ -116,7 +129,7 @@ def data_facts(
     write_manifest(workdir / "split_manifest.csv", table, folds, dataset.class_names)
     images = data.read_images(dataset, np.arange(len(table)), 32)
     facts = {
-        "fingerprint": fingerprint,
+        "fingerprint": found,
         "examples": len(table),
         "counts": {
             split: {
@@ -142,7 +155,7 @@ def data_facts(
     return facts
 
 
-def _fingerprint(dataset: data.Dataset, folds: list[Fold]) -> str:
+def fingerprint(dataset: data.Dataset, folds: list[Fold]) -> str:
     """A hash of every file, label and part: what a run's result depends on."""
     table, digest = dataset.table, hashlib.sha256()
     for column in (table.file, table.sha256):

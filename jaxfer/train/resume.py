@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from jaxfer.errors import CheckpointError
-from jaxfer.train import sharding
+from jaxfer.train import processes, sharding
 from jaxfer.train.checkpoints import Position
 from jaxfer.train.group import Group, Progress
 
@@ -37,28 +37,12 @@ def save(group: Group, progress: Progress, steps: int) -> None:
 
 def restore(group: Group, progress: Progress) -> Progress:
     """The newest readable checkpoint of the group, or `progress` unchanged."""
-    numbers = group.checkpoints.numbers()
+    numbers = processes.agree(group.checkpoints.numbers())
     for number in numbers:
-        try:
-            meta = group.checkpoints.meta(number)
-            if tuple(meta["class_names"]) != tuple(group.dataset.class_names):
-                raise CheckpointError(
-                    f"the checkpoint knows the classes {meta['class_names']}, the"
-                    f" data set has {list(group.dataset.class_names)}. Use another"
-                    " working folder (--workdir)."
-                )
-            zero = sharding.put(
-                np.zeros(len(group.runs), np.float32), sharding.by_run(group.mesh)
-            )
-            progress.sums = dict.fromkeys(meta["sums"], (zero, zero))
-            tree = group.checkpoints.restore(number, _tree(progress))
-        except (ValueError, KeyError, OSError, TypeError) as error:
-            place = group.checkpoints.set_aside(number)
-            group.say(
-                f"warning: checkpoint {number} is damaged ({error}); moved to {place},"
-                " trying the one before."
-            )
+        loaded = _load(group, progress, number)
+        if loaded is None:
             continue
+        meta, tree = loaded
         position = Position(*meta["position"])
         group.say(f"continuing at {_where(group, position)}")
         _forget_later(group, position)
@@ -77,6 +61,37 @@ def restore(group: Group, progress: Progress) -> Progress:
         )
     _forget_later(group, Position(0, 0, 0))
     return progress
+
+
+def _load(group: Group, progress: Progress, number: int) -> tuple[dict, Any] | None:
+    """One checkpoint, (meta, tree); None, and set aside, where it is damaged."""
+    loaded, damage = None, None
+    try:
+        meta = group.checkpoints.meta(number)
+        if tuple(meta["class_names"]) != tuple(group.dataset.class_names):
+            raise CheckpointError(
+                f"the checkpoint knows the classes {meta['class_names']}, the"
+                f" data set has {list(group.dataset.class_names)}. Use another"
+                " working folder (--workdir)."
+            )
+        zero = sharding.put(
+            np.zeros(len(group.runs), np.float32), sharding.by_run(group.mesh)
+        )
+        progress.sums = dict.fromkeys(meta["sums"], (zero, zero))
+        loaded = meta, group.checkpoints.restore(number, _tree(progress))
+    except (ValueError, KeyError, OSError, TypeError) as error:
+        damage = str(error)
+    # What one process cannot read, none uses.
+    found = [problem for problem in processes.gather(damage) if problem is not None]
+    if not found:
+        return loaded
+    place = processes.on_first(lambda: str(group.checkpoints.set_aside(number)))
+    group.checkpoints.reload()
+    group.say(
+        f"warning: checkpoint {number} is damaged ({found[0]}); moved to {place},"
+        " trying the one before."
+    )
+    return None
 
 
 def _where(group: Group, position: Position) -> str:

@@ -1,0 +1,37 @@
+"""One of several processes that train the toy method; see train/test_processes.py.
+
+python toy_worker.py FOLDER HOST:PORT COUNT INDEX
+"""
+
+import sys
+from pathlib import Path
+
+import toy
+
+from jaxfer import train
+from jaxfer.train import experiment, passes, results
+
+
+def trainings():
+    """Configs by name: a streamed batch that two share, and a run for each."""
+    streamed, resident = toy.config(kind="given"), toy.config(folds=2)
+    streamed.data.resident, resident.data.resident = "never", "always"
+    for config in (streamed, resident):
+        config.epochs, config.batch_size = 2, 12
+    # A checkpoint after each step, so that there is a moment to be killed at.
+    streamed.checkpoint.every_seconds = 0.0
+    return {"streamed": streamed, "resident": resident}
+
+
+def main(folder, coordinator, count, index):
+    train.processes.start(coordinator, int(count), int(index))
+    data = toy.dataset()
+    experiment.data.load = lambda *args, **kwargs: data
+    experiment.methods.create = results.methods.create = toy.method
+    passes.DISPATCH_SECONDS = 0.0
+    for name, config in trainings().items():
+        train.run(config, Path(folder) / name)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
