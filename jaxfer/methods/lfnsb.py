@@ -4,6 +4,8 @@ Preprint 2024; cross-entropy plus the Cosine-Harmony loss on the pooled features
 class centres are learned with the network.
 """
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import ml_collections
@@ -13,6 +15,7 @@ from jaxfer import losses, models
 from jaxfer.methods import supervised
 from jaxfer.methods.base import Batch, Method
 from jaxfer.models import Outputs
+from jaxfer.models.fuse import fuse
 
 
 def default_config() -> ml_collections.ConfigDict:
@@ -51,7 +54,8 @@ def create(
     drawn from a standard normal distribution, as released.
     """
     options = config.method
-    network = models.create(
+    create_network = partial(
+        models.create,
         "lfnsb",
         num_classes,
         head=options.head,
@@ -61,6 +65,7 @@ def create(
         dropout=options.dropout,
         dtype=jnp.dtype(config.precision),
     )
+    network = create_network()
 
     def init_centers(key: Array) -> dict[str, Array]:
         if not options.cosine_harmony:
@@ -93,4 +98,5 @@ def create(
         steps_per_epoch=steps_per_epoch,
         criterion=criterion,
         init_criterion=init_centers,
+        fuse=(create_network(fused=True), fuse),
     )

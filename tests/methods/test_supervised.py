@@ -177,3 +177,21 @@ def test_erasing_writes_what_normalisation_turns_into_zero():
     erased = (normal == 0).all(axis=-1)
     assert 0 < float(erased.mean()) < 0.5
     chex.assert_trees_all_close(supervised.normalize(mean), jnp.zeros_like(mean))
+
+
+def test_finetuning_continues_at_another_size():
+    fields = {"finetune.epochs": 2, "finetune.image_size": 12}
+    method, state, _ = trained(**fields)
+    second = method.stages[1]
+    assert (second.name, second.epochs) == ("finetune", 2)
+    tuned, _ = jax.jit(second.train_step)(state, batch(), KEY)
+    changed = tuned.variables["params"]["network"]["kernel"]
+    assert not np.allclose(changed, state.variables["params"]["network"]["kernel"])
+    images = batch()["image"]
+    large = jax.image.resize(images / 255.0, (6, 12, 12, 3), "bilinear")
+    network = {k: v["network"] for k, v in tuned.variables.items()}
+    expected = Small().apply(network, supervised.normalize(large)).logits
+    found = method.predict(tuned.variables, images).logits
+    chex.assert_trees_all_close(found, expected, rtol=1e-4, atol=1e-5)
+    first = method.stages[0].predict(tuned.variables, images).logits
+    assert not np.allclose(found, first)
