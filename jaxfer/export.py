@@ -4,6 +4,7 @@ import argparse
 import json
 from pathlib import Path
 
+from jaxfer.errors import ConfigError
 from jaxfer.weights import model_file
 
 
@@ -14,6 +15,7 @@ def export_run(
     selection: str = "validation",
     run: int = 0,
     precision: str = "float16",
+    trainable: bool = False,
 ) -> Path:
     """Write the model of a finished run to one file.
 
@@ -23,8 +25,11 @@ def export_run(
       selection: "validation" or "last".
       run: which of its folds and seeds.
       precision: of the stored arrays.
+      trainable: keep batch norm, for `method.initial` of another training; such a
+        file gives no answers.
 
     Raises:
+      ConfigError: trainable, of a method whose network is not used so.
       CheckpointError: not a finished working folder, no such run or selection.
     """
     import jax
@@ -33,7 +38,14 @@ def export_run(
     from jaxfer import train
 
     trained = train.load_run(workdir, selection=selection, run=run)
-    variables = jax.device_get(trained.method.deployed.convert(trained.variables))
+    deployed = trained.method.deployed
+    convert = deployed.trainable if trainable else deployed.convert
+    if convert is None:
+        raise ConfigError(
+            f"the method {trained.method.name} has no network that another training"
+            " could start from: leave out --trainable"
+        )
+    variables = jax.device_get(convert(trained.variables))
     report = Path(workdir) / "report" / "results.json"
     facts = {
         "jaxfer_version": jaxfer.__version__,
@@ -42,6 +54,7 @@ def export_run(
         "config": trained.config.to_dict(),
         "selection": selection,
         "run": run,
+        "trainable": trainable,
         "results": json.loads(report.read_text())["selections"]
         if report.exists()
         else {},
@@ -62,6 +75,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--selection", choices=("validation", "last"), default="validation"
     )
     parser.add_argument("--run", type=int, default=0, help="which fold and seed")
+    parser.add_argument(
+        "--trainable",
+        action="store_true",
+        help="for method.initial of another training, not for answers",
+    )
     parser.add_argument("--precision", choices=model_file.PRECISIONS, default="float16")
 
 
@@ -73,6 +91,7 @@ def main(args: argparse.Namespace) -> int:
         selection=args.selection,
         run=args.run,
         precision=args.precision,
+        trainable=args.trainable,
     )
     print(f"{path}: {path.stat().st_size / 1e6:.1f} MB")
     return 0

@@ -146,6 +146,11 @@ def _load_file(path: Path) -> Recognizer:
     from jaxfer.weights import model_file
 
     variables, facts = model_file.read(path)
+    if facts["trainable"]:
+        raise ConfigError(
+            f"{path} is made to start a training from: export the run without"
+            " --trainable"
+        )
     method = methods.create(
         ml_collections.ConfigDict(facts["config"]),
         num_classes=len(facts["class_names"]),

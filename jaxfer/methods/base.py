@@ -113,10 +113,13 @@ class Deployment(NamedTuple):
       convert: all variables -> those that `predict` reads, with batch norm folded
         into convolutions where the network can do so; for one run.
       predict: `(converted, images) -> Outputs`, equal to the method's to 1e-5.
+      trainable: all variables -> those of the network alone, with nothing folded,
+        which another training can start from; None where there is no such thing.
     """
 
     convert: Callable[[Variables], Variables]
     predict: Callable[[Variables, Array], Outputs]
+    trainable: Callable[[Variables], Variables] | None = None
 
 
 class Method(NamedTuple):
@@ -130,6 +133,9 @@ class Method(NamedTuple):
         before selected.
       predict: `(variables, images) -> Outputs`, the whole system on uint8
         images (B, H, W, 3), RGB.
+      pretrained: reads the part of the variables that does not start fresh (a
+        subtree of those of `init`), from a file; None where all are fresh. Raises
+        WeightsError.
       deployment: the same, smaller and quicker, for files and for answers; None
         where it would be the same.
     """
@@ -138,6 +144,7 @@ class Method(NamedTuple):
     init: Callable[[Array, Array], State]
     stages: tuple[Stage, ...]
     predict: Callable[[Variables, Array], Outputs]
+    pretrained: Callable[[], Variables] | None = None
     deployment: Deployment | None = None
 
     @property

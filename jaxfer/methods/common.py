@@ -9,8 +9,10 @@ import ml_collections
 import optax
 from jax import Array
 
-from jaxfer import losses, ops
+from jaxfer import losses, ops, weights
+from jaxfer.errors import WeightsError
 from jaxfer.methods.base import Metrics, State
+from jaxfer.weights import model_file
 
 
 def to_float(images: Array) -> Array:
@@ -75,6 +77,42 @@ def augment(
             value=fill,
         )
     return images
+
+
+def read_initial(
+    path: str, official: Callable[[weights.Arrays], Any] | None, trunk: str
+) -> Any:
+    """The network's variables, or a part of them, from a file of weights.
+
+    Args:
+      path: a file that `jaxfer export` wrote, of which the `trunk` is taken; or any
+        that `jaxfer.weights.load_file` reads.
+      official: arrays by name -> variables, for the latter.
+      trunk: the name of a part of the network.
+
+    Raises:
+      WeightsError: it cannot be read, or holds no such part.
+    """
+    if path.endswith(model_file.SUFFIX) and model_file.is_ours(path):
+        found, _ = model_file.read(path)
+        part = {kind: {trunk: t[trunk]} for kind, t in found.items() if trunk in t}
+        if "params" not in part:
+            raise WeightsError(
+                f"{path} holds no {trunk!r}: expected a file of a model with the same"
+                f" trunk; found {', '.join(found.get('params', {}))}"
+            )
+        if "batch_stats" not in part:
+            raise WeightsError(
+                f"{path} holds a model with batch norm folded away, which cannot be"
+                " trained: export the run again with --trainable"
+            )
+        return part
+    if official is None:
+        raise WeightsError(
+            f"{path}: no released weights are known for this method; expected a file"
+            " that `jaxfer export` wrote"
+        )
+    return official(weights.load_file(path))
 
 
 def gradient_step(

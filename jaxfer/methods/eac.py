@@ -8,9 +8,9 @@ between its class activation maps and those of a mirrored view.
 import jax.numpy as jnp
 import ml_collections
 
-from jaxfer import models
+from jaxfer import models, weights
 from jaxfer.methods import supervised
-from jaxfer.methods.base import Method
+from jaxfer.methods.base import Method, Variables
 
 
 def default_config() -> ml_collections.ConfigDict:
@@ -54,4 +54,18 @@ def create(
         detach_classifier=options.detach_classifier,
         dtype=jnp.dtype(config.precision),
     )
-    return supervised.create(config, network, steps_per_epoch=steps_per_epoch)
+
+    def official(arrays: weights.Arrays) -> Variables:
+        return weights.from_official(
+            "eac",
+            arrays,
+            trunk_only=True,
+            backbone=options.backbone,
+            stem=options.stem,
+            width=options.width,
+            small_images=options.small_images,
+        )
+
+    return supervised.create(
+        config, network, steps_per_epoch=steps_per_epoch, official=official
+    )

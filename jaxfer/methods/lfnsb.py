@@ -11,9 +11,9 @@ import jax.numpy as jnp
 import ml_collections
 from jax import Array
 
-from jaxfer import losses, models
+from jaxfer import losses, models, weights
 from jaxfer.methods import supervised
-from jaxfer.methods.base import Batch, Method
+from jaxfer.methods.base import Batch, Method, Variables
 from jaxfer.models import Outputs
 from jaxfer.models.fuse import fuse
 
@@ -92,6 +92,12 @@ def create(
             )
         return loss
 
+    def official(arrays: weights.Arrays) -> Variables:
+        sizes = {"stem_stride": options.stem_stride, "width": options.width}
+        name = "lfn" if "linear.weight" in arrays else "lfnsb"
+        found = weights.from_official(name, arrays, **sizes)
+        return {kind: {"backbone": tree["backbone"]} for kind, tree in found.items()}
+
     return supervised.create(
         config,
         network,
@@ -99,4 +105,6 @@ def create(
         criterion=criterion,
         init_criterion=init_centers,
         fuse=(create_network(fused=True), fuse),
+        official=official,
+        trunk="backbone",
     )

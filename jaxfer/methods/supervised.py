@@ -7,7 +7,7 @@ stage at another resolution.
 """
 
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import jax
@@ -16,11 +16,19 @@ import ml_collections
 from flax import linen as nn
 from jax import Array
 
-from jaxfer import losses, ops
+from jaxfer import losses, ops, weights
 from jaxfer.config import base_config, optimizer_config
 from jaxfer.errors import ConfigError
 from jaxfer.methods import common
-from jaxfer.methods.base import Batch, Deployment, Method, Metrics, Stage, State
+from jaxfer.methods.base import (
+    Batch,
+    Deployment,
+    Method,
+    Metrics,
+    Stage,
+    State,
+    Variables,
+)
 from jaxfer.methods.optimizers import (
     create_optimizer,
     create_plateau,
@@ -46,6 +54,7 @@ def default_config() -> ml_collections.ConfigDict:
         "second_view": "flip",  # of the first view; or independent
         "flood_level": 0.0,  # the mean loss is kept about this; 0: off
         "ema": 0.0,  # decay of the average of the weights; 0: off
+        "initial": "",  # weights to start from: the authors', or of `jaxfer export`
         "test_time_flip": False,  # average the logits of an image and its mirror
     }
     config.finetune = {
@@ -71,6 +80,8 @@ def create(
     criterion: Criterion | None = None,
     init_criterion: Callable[[Array], dict[str, Any]] = lambda key: {},
     fuse: tuple[nn.Module, Callable[[Any], Any]] | None = None,
+    official: Callable[[weights.Arrays], Variables] | None = None,
+    trunk: str = "trunk",
 ) -> Method:
     """A method of one stage, `training`, or two, `training` and `finetune`.
 
@@ -92,8 +103,12 @@ def create(
       init_criterion: key -> parameters of the loss that are learned with it.
       fuse: the network with batch norm folded away, and the function that makes
         its variables of the network's; where there is one.
+      official: the network's variables from the arrays of `method.initial`, where
+        that is a file of another project.
+      trunk: the part of the network that a file of this project gives to it.
 
     Raises:
+      WeightsError: from `pretrained`: `method.initial` cannot be read or does not fit.
       ConfigError: `method.consistency` with a network without attention maps.
     """
     options, augment = config.method, config.augment
@@ -250,13 +265,28 @@ def create(
         )
         for plan in plans
     )
+
+    @lru_cache(maxsize=1)  # checked before the run begins, and read when it does
+    def pretrained() -> Variables:
+        found = common.read_initial(options.initial, official, trunk)
+        part = {kind: {"network": tree} for kind, tree in found.items()}
+        return part | ({"average": found} if options.ema else {})
+
     fused, fold = fuse or (network, lambda variables: variables)
     size = plans[-1].image_size
     deployment = Deployment(
         convert=lambda variables: fold(chosen(variables)),
         predict=lambda variables, images: answer(fused, variables, images, size),
+        trainable=chosen,
     )
-    return Method(options.name, init, stages, stages[-1].predict, deployment)
+    return Method(
+        options.name,
+        init,
+        stages,
+        stages[-1].predict,
+        pretrained=pretrained if options.initial else None,
+        deployment=deployment,
+    )
 
 
 class _Plan(NamedTuple):

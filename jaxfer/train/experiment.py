@@ -112,6 +112,8 @@ def run(
     _agree(experiment)
     # A network that cannot be built must not leave a folder behind.
     results.shapes(config, experiment.method)
+    if experiment.method.pretrained is not None:
+        experiment.method.pretrained()
     try:
         processes.on_first(lambda: _claim(config, experiment.workdir))
         _check_shared(experiment.workdir)

@@ -7,11 +7,14 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jax.sharding import Mesh
+from jax.tree_util import keystr, tree_leaves_with_path, tree_map_with_path
 from tqdm import tqdm
 
+from jaxfer.errors import WeightsError
 from jaxfer.methods.base import Stage, State, Variables
 from jaxfer.train import passes, processes, resume, selection, sharding
 from jaxfer.train import program as programs
@@ -45,6 +48,33 @@ def train_group(group: Group, initial: Variables | None = None) -> Progress:
     return progress
 
 
+def lay_over(fresh: Variables, part: Variables) -> Variables:
+    """Fresh variables (R, ...) with the leaves of `part` in their places, for all runs.
+
+    Raises:
+      WeightsError: the part has leaves that the variables lack, or of other shapes.
+    """
+    wrong = []
+    places = {keystr(path): leaf for path, leaf in tree_leaves_with_path(part)}
+
+    def place(path: Any, leaf: Array) -> Array:
+        new = places.pop(keystr(path), None)
+        if new is None:
+            return leaf
+        if new.shape != leaf.shape[1:]:
+            wrong.append(f"{keystr(path)}: {new.shape}, expected {leaf.shape[1:]}")
+            return leaf
+        return jnp.broadcast_to(jnp.asarray(new, leaf.dtype)[None], leaf.shape)
+
+    whole = tree_map_with_path(place, fresh)
+    wrong += [f"{name}: the network has no such array" for name in places]
+    if wrong:
+        raise WeightsError(
+            "the weights to start from do not fit the network:\n  " + "\n  ".join(wrong)
+        )
+    return whole
+
+
 def _by_run(group: Group) -> Any:
     return sharding.by_run(group.mesh)
 
@@ -58,6 +88,10 @@ def _fresh(group: Group, initial: Variables | None) -> Progress:
     states = _initializer(group.method.init, group.mesh)(keys, images)
     if initial is not None:
         states = states._replace(variables=sharding.put(initial, _by_run(group)))
+    elif group.method.pretrained is not None:
+        merge = jax.jit(lay_over, out_shardings=_by_run(group))
+        variables = merge(states.variables, group.method.pretrained())
+        states = states._replace(variables=variables)
     return Progress(states, _start_tracker(group, states.variables), keys)
 
 

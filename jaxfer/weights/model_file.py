@@ -91,6 +91,17 @@ def read(path: str | Path) -> tuple[dict[str, Any], dict[str, Any]]:
     return variables, json.loads(header)
 
 
+def is_ours(path: str | Path) -> bool:
+    """Whether a .safetensors file has this project's header."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(Path(path), framework="np") as file:
+            return HEADER in (file.metadata() or {})
+    except (SafetensorError, OSError):
+        return False  # whoever reads it says what is wrong
+
+
 def _flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, np.ndarray]:
     flat: dict[str, np.ndarray] = {}
     for key, value in tree.items():

@@ -6,10 +6,12 @@ import pytest
 from flax import linen as nn
 
 from jaxfer import losses, ops
-from jaxfer.errors import ConfigError
+from jaxfer.errors import ConfigError, WeightsError
 from jaxfer.methods import supervised
 from jaxfer.models import Outputs
 from jaxfer.models.layers import BatchNorm, Conv
+from jaxfer.train.loop import lay_over
+from jaxfer.weights import model_file
 
 KEY = jax.random.key(0)
 CLASSES = 3
@@ -195,3 +197,50 @@ def test_finetuning_continues_at_another_size():
     chex.assert_trees_all_close(found, expected, rtol=1e-4, atol=1e-5)
     first = method.stages[0].predict(tuned.variables, images).logits
     assert not np.allclose(found, first)
+
+
+class Trunked(nn.Module):
+    """A network in two parts, of which the first can be given."""
+
+    @nn.compact
+    def __call__(self, images, train=False):
+        x = nn.relu(Conv(4, (3, 3), strides=2, name="trunk")(images))
+        return Outputs(nn.Dense(CLASSES)(jnp.mean(x, axis=(1, 2))))
+
+
+def test_a_trunk_is_taken_from_a_file_and_the_rest_starts_fresh(tmp_path):
+    source, state, _ = trained(network=Trunked(), **{"method.ema": 0.9})
+    network = source.deployed.trainable(state.variables)
+    network = {**network, "batch_stats": {"trunk": {}}}
+    path = tmp_path / "first.safetensors"
+    model_file.write(path, network, {"trainable": True}, precision="float32")
+    network["params"].pop("Dense_0")
+    fields = {"method.initial": str(path), "method.ema": 0.9}
+    target = supervised.create(config(**fields), Trunked(), steps_per_epoch=1)
+    with pytest.raises(WeightsError, match="batch norm folded away"):
+        target.pretrained()
+    stats = {"trunk": {"mean": np.zeros(4)}}
+    network["batch_stats"] = stats
+    model_file.write(path, network, {"trainable": True}, precision="float32")
+    part = target.pretrained()
+    for found in (part["params"]["network"], part["average"]["params"]):
+        chex.assert_trees_all_close(found, network["params"])
+    with pytest.raises(WeightsError, match=r"trunk'\]\['mean.*no such array"):
+        fresh = target.init(KEY, batch()["image"]).variables
+        lay_over(jax.tree.map(lambda a: a[None], fresh), part)
+    model_file.write(path, {"params": {"other": np.ones(2)}}, {})
+    with pytest.raises(WeightsError, match="holds no 'trunk'"):
+        supervised.create(config(**fields), Trunked(), steps_per_epoch=1).pretrained()
+    fields["method.initial"] = "weights.npz"
+    foreign = supervised.create(config(**fields), Trunked(), steps_per_epoch=1)
+    with pytest.raises(WeightsError, match="no released weights are known"):
+        foreign.pretrained()
+
+
+def test_given_weights_take_their_places_in_every_run():
+    fresh = {"a": {"w": jnp.zeros((2, 3)), "b": jnp.ones((2, 1))}}
+    whole = lay_over(fresh, {"a": {"w": np.arange(3)}})
+    chex.assert_trees_all_close(whole["a"]["w"], jnp.asarray([[0.0, 1, 2]] * 2))
+    chex.assert_trees_all_equal(whole["a"]["b"], fresh["a"]["b"])
+    with pytest.raises(WeightsError, match=r"\(4,\), expected \(3,\)"):
+        lay_over(fresh, {"a": {"w": np.arange(4)}})
