@@ -24,7 +24,8 @@ def trainings():
 
 
 def main(folder, coordinator, count, index):
-    train.processes.start(coordinator, int(count), int(index))
+    if int(count) > 1:
+        train.processes.start(coordinator, int(count), int(index))
     data = toy.dataset()
     experiment.data.load = lambda *args, **kwargs: data
     experiment.methods.create = results.methods.create = toy.method
