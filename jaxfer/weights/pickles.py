@@ -41,13 +41,13 @@ class Storage(NamedTuple):
     Attributes:
       key: in the file.
       dtype: of its numbers.
-      count: how many they are.
+      length: how many they are.
       offset: where, in the file's memory of that key, they begin.
     """
 
     key: str
     dtype: np.dtype
-    count: int
+    length: int
     offset: int = 0
 
 
@@ -181,7 +181,7 @@ class _Unpickler(pickle.Unpickler):
         self.storages[storage.key] = storage
         if view and view[0] is not None:  # only very old files
             _, offset, size = view[0]
-            return storage._replace(offset=int(offset), count=int(size))
+            return storage._replace(offset=int(offset), length=int(size))
         return storage
 
 

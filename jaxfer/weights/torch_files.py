@@ -56,7 +56,7 @@ def load(path: Path) -> dict[str, np.ndarray]:
         content, _ = pickles.load(file, path)
         if content == MAGIC:
             return _named(path, *_read_sequence(path, file))
-        return _named(path, content, {}.__getitem__)  # arrays have no storages
+        return _named(path, content, _no_memory)
 
 
 def _read_zip(path: Path, archive: zipfile.ZipFile) -> tuple[Any, Memory]:
@@ -92,7 +92,7 @@ def _read_sequence(path: Path, file: IO[bytes]) -> tuple[Any, Memory]:
     keys, _ = pickles.load(file, path)
     data = {}
     for key in map(str, keys):
-        size = 8 + storages[key].count * storages[key].dtype.itemsize
+        size = 8 + storages[key].length * storages[key].dtype.itemsize
         data[key] = file.read(size)[8:]  # behind the number of elements
 
     @functools.cache
@@ -102,17 +102,21 @@ def _read_sequence(path: Path, file: IO[bytes]) -> tuple[Any, Memory]:
     return content, memory
 
 
+def _no_memory(storage: Storage) -> np.ndarray:
+    raise KeyError(f"a plain pickle has no storage {storage.key}")
+
+
 def _numbers(path: Path, data: bytes, storage: Storage, order: str) -> np.ndarray:
     """The elements of a storage, in native byte order."""
     size = storage.dtype.itemsize
-    if len(data) < (storage.offset + storage.count) * size:
+    if len(data) < (storage.offset + storage.length) * size:
         raise _cut_short(
             path,
-            f"storage {storage.key} should have {storage.count} elements of "
+            f"storage {storage.key} should have {storage.length} elements of "
             f"{size} bytes, found {len(data)} bytes",
         )
     code = "<" if order == "little" else ">"
-    words = np.frombuffer(data, f"{code}u{size}", storage.count, storage.offset * size)
+    words = np.frombuffer(data, f"{code}u{size}", storage.length, storage.offset * size)
     return words.astype(f"=u{size}", copy=False).view(storage.dtype)
 
 
@@ -153,11 +157,11 @@ def _array(path: Path, name: str, value: Any, memory: Memory) -> np.ndarray:
     steps = [(size - 1) * stride for size, stride in zip(shape, strides, strict=True)]
     empty = 0 in shape
     if min((offset, *shape, *strides)) < 0 or (
-        not empty and offset + sum(steps) >= storage.count
+        not empty and offset + sum(steps) >= storage.length
     ):
         raise WeightsError(
             f"{path}: damaged, {name} of shape {shape}, strides {strides} and offset "
-            f"{offset} does not lie within its {storage.count} elements"
+            f"{offset} does not lie within its {storage.length} elements"
         )
     if empty:
         return np.zeros(shape, storage.dtype)
