@@ -14,7 +14,7 @@ from typing import Any
 
 import ml_collections
 
-from jaxfer.data import splits
+from jaxfer.data import noise, splits
 from jaxfer.errors import ConfigError
 
 CHOICES: dict[str, tuple[str, ...]] = {
@@ -22,6 +22,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "data.corruption.name": ("", "gaussian_blur", "gaussian_noise"),
     "data.resident": ("auto", "always", "never"),
     "data.sampler": ("shuffle", "balanced"),
+    "data.label_noise.kind": ("", *noise.KINDS, "file"),
     "protocol.kind": splits.KINDS,
     "protocol.validation_kind": splits.VALIDATION_KINDS,
     "protocol.parallel_folds": ("auto", "always", "never"),
@@ -123,6 +124,12 @@ def base_config() -> ml_collections.ConfigDict:
                 "resident": "auto",  # keep the images on the device as uint8
                 "sampler": "shuffle",  # or balanced: every class equally often
                 "workers": 0,  # decoding processes where images are streamed
+                # wrong training labels; validation and test stay as they are
+                "label_noise": {
+                    "kind": "",  # "": none; symmetric, pair, or a file
+                    "rates": (0.1, 0.2, 0.3),  # of symmetric and pair, each a run
+                    "file": "",  # a list in RAF-DB's format, of kind file
+                },
                 # applied to training and test images alike
                 "corruption": {"name": "", "kernel_size": 15, "variance": 0.01},
             },
@@ -263,6 +270,10 @@ def _unmet(field: str, value: Any) -> str:
         return "a share from 0 to below 1"
     if any(map(is_field, PROBABILITIES)) and not 0 <= value <= 1:
         return "a probability from 0 to 1"
+    if is_field("label_noise.rates") and not (
+        value and all(0 <= rate < 1 for rate in value) and len({*value}) == len(value)
+    ):
+        return "different shares from 0 to below 1"
     if any(map(is_field, RANGES)) and not (
         len(value) == 2 and 0 < value[0] <= value[1]
     ):

@@ -1,8 +1,9 @@
 """From a config to a finished working folder."""
 
+import itertools
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import NamedTuple
@@ -14,6 +15,7 @@ import numpy as np
 import jaxfer
 from jaxfer import data, methods
 from jaxfer.config import differences, validate
+from jaxfer.data import noise
 from jaxfer.data.splits import Fold, make_folds
 from jaxfer.errors import CheckpointError, ConfigError
 from jaxfer.methods.base import Method, Variables
@@ -68,14 +70,7 @@ def open_experiment(
     )
     protocol = SimpleNamespace(**config.protocol.to_dict())
     folds = make_folds(dataset.table, dataset.class_names, protocol)
-    seeds = range(config.seed, config.seed + protocol.num_seeds)
-    runs = []
-    for seed in seeds:
-        base = Path(workdir) / (f"seed_{seed:02d}" if len(seeds) > 1 else "")
-        runs += [
-            Run(seed, number, fold, base / f"fold_{number:02d}")
-            for number, fold in enumerate(folds)
-        ]
+    runs = list(_runs(config, Path(workdir), dataset, folds))
     steps = max(len(fold.train) for fold in folds) // config.batch_size
     method = methods.create(
         config, num_classes=len(dataset.class_names), steps_per_epoch=steps
@@ -88,6 +83,63 @@ def open_experiment(
                 f" the smallest training part has {smallest}: lower the batch size"
             )
     return Experiment(config, Path(workdir), dataset, folds, runs, method)
+
+
+def _runs(
+    config: ml_collections.ConfigDict,
+    workdir: Path,
+    dataset: data.Dataset,
+    folds: list[Fold],
+) -> Iterator[Run]:
+    """Folds within rates of label noise within seeds."""
+    options = config.data.label_noise
+    seeds = range(config.seed, config.seed + config.protocol.num_seeds)
+    rates = tuple(options.rates) if options.kind in noise.KINDS else (None,)
+    for seed, rate in itertools.product(seeds, rates):
+        base = workdir / f"seed_{seed:02d}" if len(seeds) > 1 else workdir
+        if len(rates) > 1:
+            base = base / f"noise_{100 * rate:g}"
+        for number, fold in enumerate(folds):
+            folder = base / f"fold_{number:02d}"
+            given = _given_labels(config, dataset, fold, (seed, number), rate)
+            if given is None:
+                yield Run(seed, number, fold, folder)
+                continue
+            table = dataset.table.label
+            if rate is None:
+                rate = float(np.mean(given[fold.train] != table[fold.train]))
+            yield Run(seed, number, fold, folder, given, rate)
+
+
+def _given_labels(
+    config: ml_collections.ConfigDict,
+    dataset: data.Dataset,
+    fold: Fold,
+    seed: tuple[int, int],
+    rate: float | None,
+) -> np.ndarray | None:
+    """The labels (N,) that a run is trained on, wrong ones among them; or None.
+
+    All rates of one seed and fold draw from one generator: a smaller rate's mistakes
+    are among a greater one's.
+    """
+    options, labels = config.data.label_noise, dataset.table.label.copy()
+    if not options.kind:
+        return None
+    train, names = fold.train, dataset.class_names
+    if options.kind == "file":
+        found = noise.read_label_file(options.file, dataset.table, names)
+        labels[train] = found[train]
+        return labels
+    assert rate is not None
+    labels[train] = noise.corrupt_labels(
+        labels[train],
+        num_classes=len(names),
+        kind=options.kind,
+        rate=rate,
+        rng=np.random.default_rng([*seed, 1]),
+    )
+    return labels
 
 
 def run(
@@ -265,7 +317,7 @@ def _train(
         method=experiment.method,
         runs=runs,
         dataset=dataset,
-        feed=create_feed(config, dataset, images, mesh),
+        feed=create_feed(config, dataset, images, runs, mesh),
         mesh=mesh,
         image_size=config.data.image_size,
         checkpoints=checkpoints,

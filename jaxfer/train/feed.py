@@ -5,7 +5,7 @@ batches; an order is int32 (R, S, B), for R runs, S steps of B images, -1 being
 padding.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 import jax
@@ -15,6 +15,7 @@ from jax.sharding import Mesh
 
 from jaxfer.data import Dataset, streaming
 from jaxfer.train import sharding
+from jaxfer.train.orders import Run
 from jaxfer.train.program import Data, Source
 
 Piece = tuple[Source, int, int]
@@ -41,6 +42,26 @@ def table_arrays(dataset: Dataset) -> dict[str, np.ndarray]:
         target = np.eye(classes, dtype=np.float32)[table.label]
     rows = np.arange(len(table.label), dtype=np.int32)
     return {"label": table.label, "target": target, "index": rows}
+
+
+def given_arrays(
+    runs: Sequence[Run], arrays: dict[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """What training is told instead of the table's labels, (R, N) and (R, N, K).
+
+    Empty where no run has labels of its own. A changed label becomes a one-hot
+    target; where the label is the table's, so is its target.
+    """
+    if all(run.given is None for run in runs):
+        return {}
+    label, target = arrays["label"], arrays["target"]
+    labels = np.stack([label if r.given is None else r.given for r in runs])
+    changed = np.eye(target.shape[1], dtype=np.float32)[labels]
+    kept = (labels == label)[..., None]
+    return {
+        "given_label": labels,
+        "given_target": np.where(kept, target, changed),
+    }
 
 
 class Resident:
@@ -82,13 +103,18 @@ class Streamed:
         size: int,
         workers: int,
         change: Callable[[Array, Array], Array] | None,
+        given: dict[str, np.ndarray],
     ) -> None:
-        """Stream `dataset` at `size` pixels; `change(images, rows)` is applied."""
+        """Stream `dataset` at `size` pixels; `change(images, rows)` is applied.
+
+        `given` is `given_arrays` of the one run.
+        """
         self.dataset = dataset
         self.mesh = mesh
         self.size = size
         self.workers = workers
         self.change = change
+        self.given = {name: array[0] for name, array in given.items()}
 
     def example(self, order: np.ndarray) -> Source:
         """See `Feed`."""
@@ -99,6 +125,8 @@ class Streamed:
             "target": ((*lead, len(self.dataset.class_names)), np.float32),
             "index": (lead, np.int32),
         }
+        for name, array in self.given.items():
+            shapes[name] = ((*lead, *array.shape[1:]), array.dtype.type)
         spread = sharding.batches(self.mesh)
         return Source(
             {
@@ -123,6 +151,8 @@ class Streamed:
         spread, ahead = sharding.batches(self.mesh), []
         for batch in stream:
             mine = {name: array[None] for name, array in batch.items()}
+            for name, array in self.given.items():
+                mine[name] = array[np.maximum(batch["index"], 0)][None]
             placed = sharding.put_slice(mine, spread, (1, order.shape[2]))
             if self.change is not None:
                 placed["image"] = self.change(placed["image"], placed["index"])

@@ -1,6 +1,6 @@
 """The examples of an experiment: read, corrupted if asked, fed."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +12,8 @@ from jax.sharding import Mesh
 from jaxfer import data
 from jaxfer.ops.corruptions import corrupt
 from jaxfer.train import memory, sharding
-from jaxfer.train.feed import Feed, Resident, Streamed, table_arrays
+from jaxfer.train.feed import Feed, Resident, Streamed, given_arrays, table_arrays
+from jaxfer.train.orders import Run
 
 RESIDENT_SHARE = 0.25
 """Images are kept on the device where they take less than this of its memory."""
@@ -84,12 +85,16 @@ def create_feed(
     config: ml_collections.ConfigDict,
     dataset: data.Dataset,
     images: np.ndarray | None,
+    runs: Sequence[Run],
     mesh: Mesh,
 ) -> Feed:
     """A resident feed of `images`, or a streamed one where they are None."""
+    arrays = table_arrays(dataset)
+    given = given_arrays(runs, arrays)
     if images is not None:
-        arrays = {"image": images, **table_arrays(dataset)}
-        return Resident(sharding.put(arrays, sharding.replicated(mesh)), mesh)
+        arrays["image"] = images
+        shared = sharding.put(arrays, sharding.replicated(mesh))
+        return Resident(shared | sharding.put(given, sharding.by_run(mesh)), mesh)
     change = corruption(config)
     return Streamed(
         dataset,
@@ -97,4 +102,5 @@ def create_feed(
         size=config.data.image_size,
         workers=config.data.workers,
         change=None if change is None else jax.vmap(change),
+        given=given,
     )

@@ -9,7 +9,7 @@ from typing import Any
 
 from jaxfer.errors import CheckpointError
 
-FIRST = ["seed", "fold", "stage", "epoch", "step", "seconds", "lr_scale"]
+FIRST = ["seed", "fold", "noise", "stage", "epoch", "step", "seconds", "lr_scale"]
 
 
 def write_atomically(path: Path, text: str) -> None:
@@ -84,6 +84,8 @@ class MetricsLog:
         from tensorboardX import SummaryWriter
 
         run = f"seed_{row['seed']:02d}_fold_{row['fold']:02d}"
+        if row["noise"]:
+            run += f"_noise_{100 * row['noise']:g}"
         key = (run, row["stage"])
         if key not in self._writers:
             self._writers[key] = SummaryWriter(

@@ -282,7 +282,7 @@ def _log_epoch(
 ) -> None:
     host, step, scale = sharding.fetch((values, states.step, states.lr_scale))
     bad = [
-        f"fold {run.fold}, seed {run.seed}"
+        _names([run])
         for r, run in enumerate(group.runs)
         if not all(np.isfinite(value[r]) for value in host["train"].values())
     ]
@@ -296,6 +296,7 @@ def _log_epoch(
             {
                 "seed": run.seed,
                 "fold": run.fold,
+                "noise": run.noise,
                 "stage": stage.name,
                 "epoch": epoch,
                 "step": int(step[r]),
@@ -322,5 +323,7 @@ def _log_epoch(
 
 def _names(runs: list[Run]) -> str:
     if len(runs) == 1:
-        return f"fold {runs[0].fold}, seed {runs[0].seed}"
+        run = runs[0]
+        wrong = f", {run.noise:.0%} wrong labels" if run.noise else ""
+        return f"fold {run.fold}, seed {run.seed}{wrong}"
     return f"{len(runs)} runs at once"

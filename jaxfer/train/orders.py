@@ -12,12 +12,24 @@ from jaxfer.methods.base import Stage
 
 
 class Run(NamedTuple):
-    """One training: a seed, a fold, its rows, and where its results go."""
+    """One training.
+
+    Attributes:
+      seed: of everything random but the split.
+      fold: its number within the protocol.
+      rows: of its three parts.
+      folder: where its results go.
+      given: int32 (N,), the labels that it is trained on where these are not the
+        table's; only rows of the training part differ.
+      noise: the share of wrong labels among `given`, as asked for.
+    """
 
     seed: int
     fold: int
     rows: Fold
     folder: Path
+    given: np.ndarray | None = None
+    noise: float = 0.0
 
 
 def key_data(runs: list[Run]) -> np.ndarray:
@@ -38,7 +50,7 @@ def train_order(
         [
             epoch_order(
                 stage.sampler,
-                labels,
+                labels if run.given is None else run.given,
                 run.rows.train,
                 batch_size=stage.batch_size,
                 rng=np.random.default_rng([run.seed, run.fold, index, epoch]),

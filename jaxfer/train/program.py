@@ -21,7 +21,10 @@ from jaxfer.train import selection, sharding
 
 Data = dict[str, Any]
 """Arrays of all N examples: `label`, `target`, `index`, `image` (shared by the
-runs), and `features` (a pytree with leading axes R, N)."""
+runs), and by run, with leading axes R, N: `features` (a pytree), and `given_label`
+and `given_target`, which training sees instead of the true ones."""
+
+BY_RUN = ("features", "given_label", "given_target")
 
 
 class Source(NamedTuple):
@@ -75,12 +78,20 @@ def batch_at(source: Source, step: Array | int) -> tuple[Batch, Array]:
 def gather(data: Data, rows: Array) -> Batch:
     """Batches (R, B, ...) of the rows (R, B); -1 reads row 0, to be masked."""
     rows = jnp.maximum(rows, 0)
-    batch = {name: data[name][rows] for name in data if name != "features"}
-    if "features" in data:
-        batch["features"] = jax.tree.map(
-            lambda a: jax.vmap(lambda one, r: one[r])(a, rows), data["features"]
-        )
+    batch = {name: data[name][rows] for name in data if name not in BY_RUN}
+    for name in BY_RUN:
+        if name in data:
+            batch[name] = jax.tree.map(
+                lambda a: jax.vmap(lambda one, r: one[r])(a, rows), data[name]
+            )
     return batch
+
+
+def taught(batch: Batch) -> Batch:
+    """The batch as training sees it, with the labels that it is given."""
+    prefix = "given_"
+    given = {k.removeprefix(prefix): v for k, v in batch.items() if prefix in k}
+    return {k: v for k, v in batch.items() if prefix not in k} | given
 
 
 def over_runs(fn: Callable[..., Any], *args: Any) -> Any:
@@ -131,7 +142,7 @@ def build(
         state: State, sums: Any, batch: Batch, key: Array, valid: Array
     ) -> tuple[State, Any]:
         key = jax.random.fold_in(key, state.step)
-        new_state, values = stage.train_step(state, batch, key)
+        new_state, values = stage.train_step(state, taught(batch), key)
         new_sums = jax.tree.map(jnp.add, sums, values)
         if not ragged:
             return new_state, new_sums
@@ -154,7 +165,7 @@ def build(
 
     def step_metrics(states: State, source: Source) -> Any:
         def one(state: State, batch: Batch) -> Any:
-            return stage.train_step(state, batch, jax.random.key(0))[1]
+            return stage.train_step(state, taught(batch), jax.random.key(0))[1]
 
         return over_runs(one, states, batch_at(source, 0)[0])
 
@@ -191,7 +202,8 @@ def build(
 
     def features(variables: Any, source: Source, step: Array) -> Any:
         assert features_of is not None
-        images = batch_at(source, step)[0]["image"][0]
+        shared = {k: v for k, v in source.data.items() if k not in BY_RUN}
+        images = batch_at(source._replace(data=shared), step)[0]["image"][0]
         return over_runs(lambda mine: features_of(mine, images), variables)
 
     def end_epoch(

@@ -17,6 +17,7 @@ import numpy as np
 import jaxfer
 from jaxfer import data, methods
 from jaxfer.data.manifest import near_duplicates, write_manifest
+from jaxfer.data.noise import write_label_file
 from jaxfer.data.splits import Fold
 from jaxfer.errors import CheckpointError
 from jaxfer.methods.base import Method, Variables
@@ -51,39 +52,63 @@ def finish(group: Group, progress: Progress) -> None:
     """Write predictions and variables of every run, then mark it finished.
 
     For each selection (`last`, and `validation` where there is validation
-    data): `predictions_<selection>.npz` of the test part and the variables
-    under `model_<selection>/`.
+    data): `predictions_<selection>.npz` of the test part,
+    `wrong_labels_<selection>.npz` of the training images whose label was changed,
+    and the variables under `model_<selection>/`.
     """
     first = group.method.stages[0]
     whole = first._replace(predict=group.method.predict, features=None)
     program = programs.build(whole, group.mesh)
-    order = sequential_order([r.rows.test for r in group.runs], first.batch_size)
+    parts = {
+        "predictions": [run.rows.test for run in group.runs],
+        "wrong_labels": [_wrong_rows(group, run) for run in group.runs],
+    }
+    parts = {name: rows for name, rows in parts.items() if any(map(len, rows))}
+    orders = {
+        name: sequential_order(rows, first.batch_size) for name, rows in parts.items()
+    }
     selected = {"last": progress.states.variables}
     if group.validated:
         selected["validation"] = progress.tracker.best_variables
     for selection, variables in selected.items():
-        outputs = passes.outputs(program, group.feed, variables, order)
+        outputs = {
+            name: passes.outputs(program, group.feed, variables, order)
+            for name, order in orders.items()
+        }
         host = sharding.fetch(variables)
         for r, run in enumerate(group.runs):
             if processes.is_first():
-                _write_predictions(group, run, selection, r, outputs)
+                for name, rows in parts.items():
+                    mine = {k: a[r, : len(rows[r])] for k, a in outputs[name].items()}
+                    path = run.folder / f"{name}_{selection}.npz"
+                    _write_predictions(path, group, run, rows[r], mine)
             mine = jax.tree.map(operator.itemgetter(r), host)
             save_variables(run.folder / f"model_{selection}", mine)
     best = sharding.fetch(progress.tracker.best_epoch)
     processes.on_first(lambda: _mark_finished(group, progress.seconds, best))
 
 
+def _wrong_rows(group: Group, run: Run) -> np.ndarray:
+    """Training rows whose label was changed for this run."""
+    if run.given is None:
+        return np.zeros(0, np.int32)
+    train = run.rows.train
+    return train[run.given[train] != group.dataset.table.label[train]]
+
+
 def _write_predictions(
-    group: Group, run: Run, selection: str, r: int, outputs: dict[str, np.ndarray]
+    path: Path,
+    group: Group,
+    run: Run,
+    rows: np.ndarray,
+    outputs: dict[str, np.ndarray],
 ) -> None:
-    test = run.rows.test
-    run.folder.mkdir(parents=True, exist_ok=True)
-    arrays: dict[str, Any] = {
-        "index": test,
-        "label": group.dataset.table.label[test],
-        **{name: a[r, : len(test)] for name, a in outputs.items()},
-    }
-    np.savez_compressed(run.folder / f"predictions_{selection}.npz", **arrays)
+    """Outputs of rows with their true labels and, where others were given, those."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    arrays = {"index": rows, "label": group.dataset.table.label[rows], **outputs}
+    if run.given is not None:
+        arrays["given"] = run.given[rows]
+    np.savez_compressed(path, **arrays)
 
 
 def _mark_finished(
@@ -92,6 +117,10 @@ def _mark_finished(
     share = {k: v / len(group.runs) for k, v in seconds.items()}
     for r, run in enumerate(group.runs):
         facts = {"seed": run.seed, "fold": run.fold, "seconds": share}
+        if run.given is not None:
+            facts["noise"] = run.noise
+            table, every = group.dataset.table, run.rows.train
+            write_label_file(run.folder / "labels.txt", table, run.given, every)
         if group.validated:
             facts["best_epoch"] = int(best_epoch[r])
         write_json(run.folder / FINISHED, facts)
@@ -192,6 +221,7 @@ def write_run(
                 {
                     "seed": run.seed,
                     "fold": run.fold,
+                    "noise": run.noise,
                     "dir": run.folder.relative_to(workdir).as_posix(),
                 }
                 for run in runs

@@ -102,10 +102,11 @@ def _where(group: Group, position: Position) -> str:
 def _forget_later(group: Group, position: Position) -> None:
     """Drop rows of the log that these runs are going to write again."""
     stages = [stage.name for stage in group.method.stages]
-    mine = {(str(run.seed), str(run.fold)) for run in group.runs}
+    mine = {(run.seed, run.fold, run.noise) for run in group.runs}
 
     def earlier(row: dict[str, str]) -> bool:
         at = (stages.index(row["stage"]), int(row["epoch"]))
-        return (row["seed"], row["fold"]) not in mine or at < position[:2]
+        run = (int(row["seed"]), int(row["fold"]), float(row["noise"]))
+        return run not in mine or at < position[:2]
 
     group.log.keep(earlier)

@@ -1,0 +1,115 @@
+"""Training on wrong labels, at several rates at once."""
+
+import json
+
+import chex
+import numpy as np
+import pytest
+import toy
+
+from jaxfer import train
+from jaxfer.data.noise import read_label_file
+from jaxfer.errors import DataError
+from jaxfer.train import experiment
+
+pytestmark = pytest.mark.usefixtures("use_toy")
+
+
+def config(kind="symmetric", rates=(0.0, 0.25, 0.5), **fields):
+    config = toy.config(kind="given", validation_kind="random")
+    config.data.label_noise.kind = kind
+    config.data.label_noise.rates = rates
+    config.update_from_flattened_dict(fields)
+    return config
+
+
+def run(folder, config):
+    return train.run(config, folder, say=lambda line: None)
+
+
+def variables_of(folder):
+    return [run.variables for run in train.restore(folder, "last").runs]
+
+
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("sweep")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(experiment.data, "load", lambda *a, **k: toy.dataset())
+        patch.setattr(experiment.methods, "create", toy.method)
+        run(folder, config())
+    return folder
+
+
+def test_every_rate_is_a_run_with_its_wrong_labels(sweep):
+    runs = json.loads((sweep / "run.json").read_text())["runs"]
+    assert [r["dir"] for r in runs] == [f"noise_{n}/fold_00" for n in (0, 25, 50)]
+    data = toy.dataset()
+    train_rows = train.restore(sweep, "last").runs[0].rows.train
+    changed = []
+    for one, rate in zip(runs, (0.0, 0.25, 0.5)):
+        assert one["noise"] == rate
+        given = read_label_file(
+            sweep / one["dir"] / "labels.txt", _part(data, train_rows), toy.CLASSES
+        )
+        wrong = given != data.table.label[train_rows]
+        assert wrong.sum() == round(rate * len(train_rows))
+        changed.append(wrong)
+        with np.load(sweep / one["dir"] / "wrong_labels_last.npz") as found:
+            np.testing.assert_array_equal(found["index"], train_rows[wrong])
+            np.testing.assert_array_equal(found["given"], given[wrong])
+            assert (found["label"] != found["given"]).all()
+            assert found["logits/decision"].shape == (wrong.sum(), 3)
+    assert (changed[2] | changed[1] == changed[2]).all()  # the same mistakes, and more
+    rows = (sweep / "metrics.csv").read_text().splitlines()
+    assert rows[0].startswith("seed,fold,noise,stage") and len(rows) == 1 + 3 * 5
+
+
+def _part(data, rows):
+    """The columns of a table that a label file needs, of some rows."""
+
+    class Part:
+        file, label, split = (
+            getattr(data.table, name)[rows] for name in ("file", "label", "split")
+        )
+
+    return Part
+
+
+def test_wrong_labels_are_trained_on_and_not_judged_by(sweep):
+    half, none = variables_of(sweep)[2], variables_of(sweep)[0]
+    assert not np.allclose(half["params"]["first"], none["params"]["first"], atol=1e-3)
+    with np.load(sweep / "noise_50" / "fold_00" / "predictions_last.npz") as found:
+        label = toy.dataset().table.label[found["index"]]
+        np.testing.assert_array_equal(found["label"], label)
+
+
+def test_rates_at_once_equal_each_alone_and_streamed(sweep, tmp_path):
+    together = variables_of(sweep)
+    streamed = config(**{"data.resident": "never"})
+    run(tmp_path, streamed)
+    for one, other in zip(together, variables_of(tmp_path)):
+        chex.assert_trees_all_close(one, other, rtol=2e-5, atol=1e-6)
+
+
+def test_a_file_of_labels_is_obeyed_in_the_training_part_alone(tmp_path):
+    table = toy.dataset().table
+    lines = [f"{file} {(k + 1) % 3 + 1}\n" for file, k in zip(table.file, table.label)]
+    path = tmp_path / "noise.txt"
+    path.write_text("".join(lines))
+    run(tmp_path / "run", config("file", **{"data.label_noise.file": str(path)}))
+    info = json.loads((tmp_path / "run" / "run.json").read_text())["runs"]
+    assert [(r["dir"], r["noise"]) for r in info] == [("fold_00", 1.0)]
+    with np.load(tmp_path / "run" / "fold_00" / "predictions_last.npz") as found:
+        # It has learned what it was told, and is judged by what is true.
+        told = (found["label"] + 1) % 3
+        guess = found["logits/decision"].argmax(1)
+        assert (guess == told).mean() > 0.8 > 0.2 > (guess == found["label"]).mean()
+
+
+def test_a_file_of_other_images_is_refused(tmp_path):
+    path = tmp_path / "noise.txt"
+    path.write_text("stranger.png 1\n")
+    with pytest.raises(DataError, match=r"stranger\.png"):
+        run(tmp_path / "run", config("file", **{"data.label_noise.file": str(path)}))
+    assert not (tmp_path / "run").exists()
