@@ -16,78 +16,24 @@ from flax import linen as nn
 from jaxfer import ops
 from jaxfer.errors import ConfigError
 from jaxfer.models.fersnet_blocks import (
+    STEM,
     BasicBlock,
     ConvFLU,
-    ConvTranspose,
+    Decoder,
     Dtype,
-    Transform,
-    Up,
+    conv3x3,
     fan_in_uniform,
     leaky_relu,
+    scaled,
 )
 from jaxfer.models.layers import BatchNorm, Conv
 from jaxfer.models.outputs import Outputs
 
-STEM = 64
 LEVELS = (128, 256, 512)
-DECODER = ((512, 512, 512), (256, 512, 256), (128, 256, 128), (64, 128, 128))
-"""Channels of each level: transposed convolution, first and second convolution."""
 DISCRIMINATOR = (64, 128, 256, 512)
 FEATURE_SHARING = ("flu", "hard", "none")
 REDUCTION = 32
 """How often the innermost features are smaller than the image."""
-
-
-def scaled(channels: int, width: float) -> int:
-    """`channels * width`, to the nearest multiple of 8, at least 8."""
-    return max(8, 8 * round(channels * width / 8))
-
-
-class Decoder(nn.Module):
-    """Draw a face with the target's expression, from the inside out.
-
-    Attributes:
-      width: multiplies every channel, to multiples of 8.
-      dtype: of the computation; None keeps the input's.
-    """
-
-    width: float = 1.0
-    dtype: Dtype = None
-
-    @nn.compact
-    def __call__(
-        self, x: jax.Array, skips: list[jax.Array], target: jax.Array
-    ) -> jax.Array:
-        """Map the innermost features to images.
-
-        Args:
-          x: (B, H, W, C).
-          skips: features of 16, 8, 4 and 2 times that height and width.
-          target: (B, K), one-hot.
-
-        Returns:
-          (B, 32 H, 32 W, 3).
-        """
-        x = Transform(self.dtype, name="transform")(x, target)
-        for level, channels in zip((4, 3, 2, 1), DECODER, strict=True):
-            up, first, second = (scaled(c, self.width) for c in channels)
-            x = Up(up, self.dtype, name=f"up{level}")(x, skips[level - 1], target)
-            x = self._conv(f"conv{level}a", first, x)
-            x = self._conv(f"conv{level}b", second, x)
-        outermost = scaled(STEM, self.width)
-        x = ConvTranspose(outermost, self.dtype, name="up0")(x)
-        x = leaky_relu(ops.instance_norm(x))
-        x = self._conv("conv0a", outermost, x)
-        x = self._conv("conv0b", outermost, x)
-        return conv3x3("out", 3, x, self.dtype)
-
-    def _conv(self, name: str, channels: int, x: jax.Array) -> jax.Array:
-        return leaky_relu(ops.instance_norm(conv3x3(name, channels, x, self.dtype)))
-
-
-def conv3x3(name: str, channels: int, x: jax.Array, dtype: Dtype) -> jax.Array:
-    """A 3x3 convolution with bias, inside a compact method."""
-    return Conv(channels, (3, 3), dtype=dtype, kernel_init=fan_in_uniform, name=name)(x)
 
 
 class FERSNet(nn.Module):

@@ -73,13 +73,8 @@ def fersnet_discriminator(
     found = first.shape[1] - 3 if first is not None and first.ndim == 4 else 1
     classes = num_classes or max(found, 1)
     model = models.create("fersnet_discriminator", classes, **options)
-    entries = [
-        entry
-        for index, ours in PATCH_CONVS.items()
-        for entry in layer(f"model.{index}", ours, bias=True)
-    ]
     template = _template(model, classes)
-    return convert("fersnet_discriminator", entries, arrays, template)
+    return convert("fersnet_discriminator", discriminator_entries(), arrays, template)
 
 
 def fersnet_entries() -> list[Entry]:
@@ -106,6 +101,15 @@ def fersnet_entries() -> list[Entry]:
     entries += layer("decoder.module.28", "decoder/up0")
     entries += layer("decoder.out_layer", "decoder/out", bias=True)
     return entries
+
+
+def discriminator_entries() -> list[Entry]:
+    """The name map of the discriminator."""
+    return [
+        entry
+        for index, ours in PATCH_CONVS.items()
+        for entry in layer(f"model.{index}", ours, bias=True)
+    ]
 
 
 def layer(
