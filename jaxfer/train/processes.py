@@ -7,6 +7,7 @@ process and told to the others through the key-value store of
 
 import itertools
 import json
+import signal
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -52,6 +53,9 @@ def start(
             cluster_detection_method=None if found else "deactivate",
             shutdown_timeout_seconds=60,
         )
+        # JAX catches it to tell of a preemption, and the process would go on; a
+        # process that is stopped continues from its checkpoints.
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
     except (ValueError, RuntimeError) as error:
         raise ConfigError(
             f"the processes of this training did not find each other: {error}. Start"

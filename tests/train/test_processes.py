@@ -66,10 +66,10 @@ def test_two_processes_killed_and_continued_compute_what_one_does(tmp_path):
     while not (checkpoints / "1000001").exists():  # the second epoch's first step
         assert all(w.poll() is None for w in both), both[0].communicate()[0]
         time.sleep(0.01)
+    for w, how in zip(both, (signal.SIGKILL, signal.SIGTERM), strict=True):
+        w.send_signal(how)
     for w in both:
-        w.send_signal(signal.SIGKILL)
-    for w in both:
-        w.communicate()
+        w.communicate(timeout=60)
     first, second = finish(start(two, processes=2, devices=1))
     assert "continuing at stage first, epoch 1" in first
     assert "trains" in first and "trains" not in second  # one speaks for both
