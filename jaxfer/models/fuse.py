@@ -5,29 +5,30 @@ a network built of `lfn_blocks.ConvBN` and `RepVGGDW`, whose module with `fused=
 then computes the same outputs with one convolution for each pair:
 
     fused = models.create("lfnsb", 7, fused=True)
-    outputs = fused.apply(fuse(variables), images)
+    outputs = fused.apply(fuse(jax.device_get(variables)), images)
 """
 
 from collections.abc import Mapping
 from typing import Any
 
 import jax
-import jax.numpy as jnp
+import numpy as np
 
 from jaxfer.errors import ConfigError
 
 Variables = Mapping[str, Any]
-Layer = dict[str, jax.Array]
+Array = jax.Array | np.ndarray
+Layer = Mapping[str, Array]
 
 
 def fold_batch_norm(
-    kernel: jax.Array,
-    bias: jax.Array | None,
-    norm: Mapping[str, jax.Array],
-    statistics: Mapping[str, jax.Array],
+    kernel: Array,
+    bias: Array | None,
+    norm: Layer,
+    statistics: Layer,
     *,
     epsilon: float = 1e-5,
-) -> tuple[jax.Array, jax.Array]:
+) -> tuple[Array, Array]:
     """The kernel and bias of BN(conv(x)): BN must follow with nothing between.
 
     kernel' = kernel * f and bias' = (bias - mean) * f + offset, where
@@ -50,21 +51,22 @@ def fold_batch_norm(
       Jacob et al., Quantization and training of neural networks, CVPR 2018, section
       3.2, equation 14.
     """
-    factor = jax.lax.rsqrt(statistics["var"] + epsilon)
+    factor = (statistics["var"] + epsilon) ** -0.5
     if "scale" in norm:
         factor = factor * norm["scale"]
     offset = -statistics["mean"] if bias is None else bias - statistics["mean"]
     offset = offset * factor
     if "bias" in norm:
         offset = offset + norm["bias"]
-    return kernel * jnp.expand_dims(factor, range(kernel.ndim - 1)), offset
+    return kernel * factor.reshape(*(1,) * (kernel.ndim - 1), -1), offset
 
 
 def fuse(variables: Variables, *, epsilon: float = 1e-5) -> dict[str, Any]:
     """Variables of the fused network from those of the trained one.
 
-    A pure function, which can be compiled. Modules are known by their children: `conv`
-    and `bn` (a `ConvBN`); `spatial`, `point` and `bn` (a `RepVGGDW`).
+    A pure function. It can be compiled; not compiled it is quickest with NumPy arrays
+    (`jax.device_get(variables)`), which stay NumPy arrays. Modules are known by their
+    children: `conv` and `bn` (a `ConvBN`); `spatial`, `point` and `bn` (a `RepVGGDW`).
 
     Args:
       variables: `params` and `batch_stats` of a network with `fused=False`.
@@ -103,24 +105,24 @@ def _fuse(
 
 
 def _fold(
-    conv: Mapping[str, jax.Array],
-    norm: Mapping[str, jax.Array],
-    statistics: Mapping[str, jax.Array],
-    epsilon: float,
-) -> Layer:
+    conv: Layer, norm: Layer, statistics: Layer, epsilon: float
+) -> dict[str, Array]:
     kernel, bias = fold_batch_norm(
         conv["kernel"], conv.get("bias"), norm, statistics, epsilon=epsilon
     )
     return {"kernel": kernel, "bias": bias}
 
 
-def _fold_depthwise(params: Variables, statistics: Variables, epsilon: float) -> Layer:
+def _fold_depthwise(
+    params: Variables, statistics: Variables, epsilon: float
+) -> dict[str, Array]:
     """BN(BN(3x3) + 1x1 + identity) as one 3x3: both are kernels of its centre."""
     spatial, point = params["spatial"], params["point"]
     inner = _fold(spatial["conv"], spatial["bn"], statistics["spatial"]["bn"], epsilon)
-    centre = inner["kernel"][1, 1] + point["kernel"][0, 0] + 1
+    centre = np.zeros((3, 3, 1, 1), inner["kernel"].dtype)
+    centre[1, 1] = 1
     whole = {
-        "kernel": inner["kernel"].at[1, 1].set(centre),
+        "kernel": inner["kernel"] + centre * (point["kernel"] + 1),
         "bias": inner["bias"] + point["bias"],
     }
     return _fold(whole, params["bn"], statistics["bn"], epsilon)

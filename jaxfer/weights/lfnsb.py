@@ -53,7 +53,7 @@ def lfn(arrays: Arrays, *, num_classes: int | None = None, **options: Any) -> Va
     side = 8 * model.stem_stride * (kernel[2] if len(kernel) == 4 else 7)
     template = _template(model, side)
     variables = fill("lfn", entries, arrays, template, "params/linear/conv/kernel")
-    return fuse(variables) if fused else variables
+    return _fused(variables) if fused else variables
 
 
 def lfnsb(
@@ -84,7 +84,11 @@ def lfnsb(
         narrow = ["params/spatial_bias/mix/kernel"]
     used = {name: array for name, array in arrays.items() if name not in UNUSED}
     variables = fill("lfnsb", entries, used, _template(model, 112), *narrow)
-    return fuse(variables) if fused else variables
+    return _fused(variables) if fused else variables
+
+
+def _fused(variables: Variables) -> Variables:
+    return jax.tree.map(jnp.asarray, fuse(jax.device_get(variables)))
 
 
 def _template(model: nn.Module, side: int) -> Any:
