@@ -33,9 +33,10 @@ class Pace:
         self.chunk = 1
 
     def measure(self, steps: int, seconds: float) -> None:
-        """Set the chunk by the time that so many steps took."""
-        wanted = int(DISPATCH_SECONDS * steps / max(seconds, 1e-9))
-        self.chunk = processes.agree(max(1, wanted))
+        """Set the chunk by the time that so many steps took; none leave it."""
+        if steps:
+            self.chunk = max(1, int(DISPATCH_SECONDS * steps / max(seconds, 1e-9)))
+        self.chunk = processes.agree(self.chunk)
 
 
 def train(
@@ -67,23 +68,23 @@ def train(
     """
     steps = order.shape[1]
     done, look, began = start, start + pace.chunk, time.perf_counter()
-    waiting: tuple[Array, int] | None = None
+    running: list[tuple[Array, int]] = []
     finished = 0
     for source, first, last in feed.pieces(order, start, steps, lambda: pace.chunk):
         states, sums, token = step(
             states, sums, source, keys, np.int32(first), np.int32(last)
         )
         done += last - first
+        running.append((token, last - first))
         # Waiting for the dispatch before keeps the device busy and the host at
-        # most one dispatch ahead.
-        if waiting is not None:
-            waiting[0].block_until_ready()
-            finished += waiting[1]
-        waiting = token, last - first
+        # most one dispatch ahead. A CPU may be ready when a dispatch returns.
+        while running and (len(running) > 1 or running[0][0].is_ready()):
+            token, count = running.pop(0)
+            token.block_until_ready()
+            finished += count
         if done >= min(look, steps):
             now = time.perf_counter()
-            if finished:
-                pace.measure(finished, now - began)
+            pace.measure(finished, now - began)
             finished, began, look = 0, now, done + pace.chunk
             tick(done, states, sums)
     return states, sums

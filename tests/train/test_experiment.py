@@ -122,6 +122,7 @@ def test_a_run_stopped_anywhere_continues_to_the_same_bits(
     config = toy.config(kind="given")
     config.data.resident = resident
     config.checkpoint.every_seconds = 0.0
+    monkeypatch.setattr(train.passes, "DISPATCH_SECONDS", 0.0)  # after every step
     run(tmp_path / "whole", config)
     saves = []
     save = train.checkpoints.Checkpoints.save
