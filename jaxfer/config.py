@@ -40,6 +40,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
 
 MINIMA: dict[str, float] = {
     "epochs": 1,
+    "finetune.epochs": 0,
     "batch_size": 1,
     "seed": 0,
     "learning_rate": 0,
@@ -58,7 +59,7 @@ MINIMA: dict[str, float] = {
     "augment.noise": 0,
     "augment.mixup": 0,
 }
-"""Fields that take this or more, wherever they stand."""
+"""Fields that take this or more, wherever they stand; the longest name counts."""
 
 SHARES = (
     "protocol.validation",
@@ -263,9 +264,9 @@ def _unmet(field: str, value: Any) -> str:
         if is_field(name) and value not in words:
             return ", ".join(word or "''" for word in words)
     # Negated comparisons, so that nan is wrong everywhere.
-    for name, minimum in MINIMA.items():
-        if is_field(name) and not value >= minimum:
-            return f"{minimum} or more"
+    closest = max(filter(is_field, MINIMA), key=len, default=None)
+    if closest and not value >= MINIMA[closest]:
+        return f"{MINIMA[closest]} or more"
     if any(map(is_field, SHARES)) and not 0 <= value < 1:
         return "a share from 0 to below 1"
     if any(map(is_field, PROBABILITIES)) and not 0 <= value <= 1:

@@ -12,6 +12,7 @@ __all__ = ["Batch", "Method", "Plateau", "Selection", "Stage", "State", "create"
 _METHODS = {
     "cfnet": "jaxfer.methods.cfnet",
     "eac": "jaxfer.methods.eac",
+    "lfn": "jaxfer.methods.lfn",
     "lfnsb": "jaxfer.methods.lfnsb",
 }
 

@@ -29,6 +29,7 @@ def default_config() -> ml_collections.ConfigDict:
             "spatial_bias": True,
             "stem_stride": 2,  # 1 keeps the resolution of small images
             "width": 1.0,
+            "depth": 1.0,
             "dropout": 0.0,  # before the classifier
             "cosine_harmony": 1.0,  # weight; 0: cross-entropy alone
             "harmony_alpha": 0.1,
@@ -62,6 +63,7 @@ def create(
         spatial_bias=options.spatial_bias,
         stem_stride=options.stem_stride,
         width=options.width,
+        depth=options.depth,
         dropout=options.dropout,
         dtype=jnp.dtype(config.precision),
     )

@@ -69,12 +69,14 @@ class Backbone(nn.Module):
     Attributes:
       stem_stride: 2 as published; 1 keeps the resolution for small images.
       width: multiplies the channels.
+      depth: multiplies the number of residual bottlenecks, at least one a stage.
       fused: whether batch norms are folded into the convolutions.
       dtype: of the computation; None keeps the input's.
     """
 
     stem_stride: int = 2
     width: float = 1.0
+    depth: float = 1.0
     fused: bool = False
     dtype: Dtype = None
 
@@ -94,7 +96,7 @@ class Backbone(nn.Module):
         for stage, features, down, repeats, kernels in STAGES:
             features = scaled(features, self.width)
             x = bottleneck(features, split(down), 2, name=f"down{stage}")(x, train)
-            for i in range(repeats):
+            for i in range(max(1, round(repeats * self.depth))):
                 block = bottleneck(
                     features,
                     split(kernels),
@@ -112,14 +114,15 @@ class LFN(nn.Module):
     linear layer and batch norm, divided by its Euclidean norm. That norm is kept from
     being smaller than 1e-12, which the released code does not do.
 
-    Pretrain it as `losses` with a margin do (ArcFace): the weight of the identities
-    belongs to that loss, and `variables["params"]["backbone"]` then fits LFNSB's.
+    Pretrained on identities by a loss with a margin (`losses.angular_margin_logits`,
+    given the embedding and the parameter `identities`), its `backbone` fits LFNSB's.
 
     Attributes:
-      num_classes: changes nothing; there for the common signature.
+      num_classes: K, the identities; 0 for the embedding alone, as released.
       embedding_size: of the embedding; None is 256 times `width`.
       stem_stride: of the first convolution; 1 keeps the resolution of small images.
       width: multiplies every channel, to multiples of 8.
+      depth: multiplies the number of residual bottlenecks, at least one a stage.
       fused: whether batch norms are folded into the convolutions before them, by
         `jaxfer.models.fuse.fuse`; for inference alone.
       dtype: of the computation up to the embedding, which is at least float32; None
@@ -133,6 +136,7 @@ class LFN(nn.Module):
     embedding_size: int | None = None
     stem_stride: int = 2
     width: float = 1.0
+    depth: float = 1.0
     fused: bool = False
     dtype: Dtype = None
 
@@ -151,7 +155,8 @@ class LFN(nn.Module):
 
         Returns:
           `features`: map (B, H / 16, W / 16, 256), pooled (B, 256) and embedding
-          (B, `embedding_size`), of norm 1; `logits` is the embedding.
+          (B, `embedding_size`), of norm 1; `logits` its cosines (B, K) with the
+          identities, or without any the embedding.
         """
         x = _backbone(self)(images, train)
         size = self.embedding_size or scaled(256, self.width)
@@ -169,7 +174,14 @@ class LFN(nn.Module):
         norm = jnp.sum(jnp.square(y), axis=-1, keepdims=True)
         embedding = y * jax.lax.rsqrt(jnp.maximum(norm, 1e-24))
         features = {"map": x, "pooled": ops.global_avg_pool(x), "embedding": embedding}
-        return Outputs(embedding, features=features)
+        if not self.num_classes:
+            return Outputs(embedding, features=features)
+        normal = nn.initializers.normal(0.01)
+        identities = self.param("identities", normal, (self.num_classes, size))
+        identities = identities.astype(embedding.dtype)
+        norm = jnp.sum(jnp.square(identities), axis=-1, keepdims=True)
+        identities = identities * jax.lax.rsqrt(jnp.maximum(norm, 1e-24))
+        return Outputs(embedding @ identities.T, features=features)
 
 
 class LFNSB(nn.Module):
@@ -185,6 +197,7 @@ class LFNSB(nn.Module):
       head: "released" or "paper".
       stem_stride: of the first convolution; 1 keeps the resolution of small images.
       width: multiplies every channel, to multiples of 8.
+      depth: multiplies the number of residual bottlenecks, at least one a stage.
       spatial_bias: False classifies the mean of the features instead (the paper's
         ablation), whatever the head.
       dropout: share of the classifier's inputs set to 0 in training; wants an rng
@@ -203,6 +216,7 @@ class LFNSB(nn.Module):
     head: str = "released"
     stem_stride: int = 2
     width: float = 1.0
+    depth: float = 1.0
     spatial_bias: bool = True
     dropout: float = 0.0
     fused: bool = False
@@ -262,7 +276,12 @@ class LFNSB(nn.Module):
 
 def _backbone(model: LFN | LFNSB) -> Backbone:
     return Backbone(
-        model.stem_stride, model.width, model.fused, model.dtype, name="backbone"
+        model.stem_stride,
+        model.width,
+        model.depth,
+        model.fused,
+        model.dtype,
+        name="backbone",
     )
 
 
