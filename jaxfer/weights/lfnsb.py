@@ -38,9 +38,10 @@ def lfn(arrays: Arrays, *, num_classes: int | None = None, **options: Any) -> Va
     Args:
       arrays: by PyTorch name, e.g. `conv_3.model.0.project.conv.weight`. The kernel
         `conv_6_dw.conv.weight` has the size of the last map.
-      num_classes: changes nothing, as in the model.
+      num_classes: changes nothing; the released network has no classes.
       **options: of the model; with `fused=True` the variables are fused too.
     """
+    del num_classes
     fused = options.pop("fused", False)
     entries = [
         *backbone_entries(PLACES),
@@ -48,7 +49,7 @@ def lfn(arrays: Arrays, *, num_classes: int | None = None, **options: Any) -> Va
         Entry("linear.weight", "params/linear/conv/kernel", TORCH_LINEAR),
         *batch_norm_entries("bn", "linear/bn"),
     ]
-    model = models.create("lfn", num_classes or 0, **options)
+    model = models.create("lfn", 0, **options)
     kernel = np.shape(arrays.get("conv_6_dw.conv.weight", ()))
     side = 8 * model.stem_stride * (kernel[2] if len(kernel) == 4 else 7)
     template = _template(model, side)

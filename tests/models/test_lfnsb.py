@@ -9,6 +9,7 @@ import pytest
 from flax import linen as nn
 
 from jaxfer import models, weights
+from jaxfer.errors import ConfigError
 from jaxfer.models import counts, lfnsb
 from jaxfer.models.fuse import fuse
 
@@ -53,19 +54,25 @@ def backbone_program(train, fused):
     )
 
 
+def with_features(features):
+    """Networks applied within take these for the backbone's, and are quick then."""
+
+    def use(function, args, kwargs, context):
+        if isinstance(context.module, lfnsb.Backbone):
+            return features
+        return function(*args, **kwargs)
+
+    return nn.intercept_methods(use)
+
+
 def apply(model, variables, images, train=False):
     """Outputs and new statistics, the backbone in a program of its own."""
     own = {collection: tree["backbone"] for collection, tree in variables.items()}
     features, updated = backbone_program(train, model.fused)(own, images)
 
-    def use_features(function, args, kwargs, context):
-        if isinstance(context.module, lfnsb.Backbone):
-            return features
-        return function(*args, **kwargs)
-
     @jax.jit
     def head(variables, images):
-        with nn.intercept_methods(use_features):
+        with with_features(features):
             return model.apply(variables, images, train=train, mutable=["batch_stats"])
 
     outputs, more = head(variables, images)
@@ -202,31 +209,58 @@ def test_counts_of_the_variants(options, parameters):
     assert counts.count_parameters(variables) == parameters
 
 
-def test_a_lone_image_has_a_finite_embedding_in_training():
+def test_a_lone_image_has_a_finite_gradient():
     """Batch norm of one image leaves zeros, which cannot be divided by their norm."""
-    model = models.create("lfn", 0, width=0.125)
-    outputs, variables = init_shapes(model, 16)
-    assert outputs.features["embedding"].shape == (2, 32)
-    zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape), variables)
-    features = jnp.zeros((1, 1, 1, 32))
+    model = models.create("lfn", 0)
+    x = jnp.ones((1, 112, 112, 3))
 
-    def use_features(function, args, kwargs, context):
-        if isinstance(context.module, lfnsb.Backbone):
-            return features
-        return function(*args, **kwargs)
+    @functools.partial(jax.jit, compiler_options=QUICK)
+    def gradient(features):
+        with with_features(features):
+            variables = model.init(jax.random.key(0), x)
 
-    def total(params):
-        with nn.intercept_methods(use_features):
-            outputs, _ = model.apply(
-                {**zeros, "params": params},
-                jnp.zeros((1, 16, 16, 3)),
-                train=True,
-                mutable=["batch_stats"],
-            )
-        return outputs.features["embedding"].sum()
+        def total(features):
+            with with_features(features):
+                outputs, _ = model.apply(
+                    variables, x, train=True, mutable=["batch_stats"]
+                )
+            return outputs.features["embedding"].sum()
 
-    gradients = jax.jit(jax.grad(total), compiler_options=QUICK)(zeros["params"])
-    chex.assert_tree_all_finite(gradients)
+        return jax.grad(total)(features)
+
+    chex.assert_tree_all_finite(gradient(jnp.ones((1, 1, 1, 16))))
+
+
+def test_dropout_in_training_alone():
+    model = models.create("lfnsb", 5, spatial_bias=False, dropout=0.5)
+    x = jnp.ones((1, 112, 112, 3))
+
+    def logits(train, key=None):
+        rngs = None if key is None else {"dropout": jax.random.key(key)}
+        return model.apply(variables, x, train=train, rngs=rngs).logits
+
+    with with_features(jnp.ones((1, 2, 2, 64))):
+        variables = model.init(jax.random.key(0), x)
+        np.testing.assert_array_equal(logits(False), logits(False))
+        assert (logits(True, 1) != logits(True, 2)).any()
+        np.testing.assert_array_equal(logits(True, 1), logits(True, 1))
+        without = model.clone(dropout=0.0).apply(variables, x, train=True)
+        np.testing.assert_array_equal(without.logits, logits(False))
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("lfnsb", {"head": "both"}, "'released' or 'paper', got 'both'"),
+        ("lfnsb", {"stem_stride": 3}, "lfnsb stem_stride must be 1 or 2, got 3"),
+        ("lfnsb", {"width": 0.0}, "lfnsb width must be positive, got 0"),
+        ("lfnsb", {"dropout": 1.0}, r"dropout must be in \[0, 1\), got 1"),
+        ("lfn", {"width": float("nan")}, "lfn width must be positive, got nan"),
+    ],
+)
+def test_bad_options(name, options, message):
+    with pytest.raises(ConfigError, match=message):
+        models.create(name, 7, **options)
 
 
 def test_small_images():
