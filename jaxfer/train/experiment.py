@@ -105,10 +105,9 @@ def _runs(
             if given is None:
                 yield Run(seed, number, fold, folder)
                 continue
-            table = dataset.table.label
-            if rate is None:
-                rate = float(np.mean(given[fold.train] != table[fold.train]))
-            yield Run(seed, number, fold, folder, given, rate)
+            found = np.mean(given[fold.train] != dataset.table.label[fold.train])
+            share = float(found) if rate is None else rate
+            yield Run(seed, number, fold, folder, given, share)
 
 
 def _given_labels(

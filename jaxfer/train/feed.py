@@ -64,6 +64,14 @@ def given_arrays(
     }
 
 
+def place(
+    runs: Sequence[Run], arrays: dict[str, np.ndarray], mesh: Mesh
+) -> dict[str, Array]:
+    """Arrays of all examples on the devices, with what each run is told instead."""
+    given = sharding.put(given_arrays(runs, arrays), sharding.by_run(mesh))
+    return sharding.put(arrays, sharding.replicated(mesh)) | given
+
+
 class Resident:
     """All examples on the device, read there by row number."""
 

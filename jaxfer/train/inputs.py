@@ -11,8 +11,15 @@ from jax.sharding import Mesh
 
 from jaxfer import data
 from jaxfer.ops.corruptions import corrupt
-from jaxfer.train import memory, sharding
-from jaxfer.train.feed import Feed, Resident, Streamed, given_arrays, table_arrays
+from jaxfer.train import memory
+from jaxfer.train.feed import (
+    Feed,
+    Resident,
+    Streamed,
+    given_arrays,
+    place,
+    table_arrays,
+)
 from jaxfer.train.orders import Run
 
 RESIDENT_SHARE = 0.25
@@ -90,11 +97,8 @@ def create_feed(
 ) -> Feed:
     """A resident feed of `images`, or a streamed one where they are None."""
     arrays = table_arrays(dataset)
-    given = given_arrays(runs, arrays)
     if images is not None:
-        arrays["image"] = images
-        shared = sharding.put(arrays, sharding.replicated(mesh))
-        return Resident(shared | sharding.put(given, sharding.by_run(mesh)), mesh)
+        return Resident(place(runs, arrays | {"image": images}, mesh), mesh)
     change = corruption(config)
     return Streamed(
         dataset,
@@ -102,5 +106,5 @@ def create_feed(
         size=config.data.image_size,
         workers=config.data.workers,
         change=None if change is None else jax.vmap(change),
-        given=given,
+        given=given_arrays(runs, arrays),
     )

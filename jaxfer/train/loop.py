@@ -19,7 +19,7 @@ from jaxfer.methods.base import Stage, State, Variables
 from jaxfer.train import passes, processes, resume, selection, sharding
 from jaxfer.train import program as programs
 from jaxfer.train.checkpoints import Position
-from jaxfer.train.feed import Feed, Resident, table_arrays
+from jaxfer.train.feed import Feed, Resident, place, table_arrays
 from jaxfer.train.group import DoesNotFit, Group, Progress
 from jaxfer.train.orders import Run, key_data, sequential_order, train_order
 from jaxfer.train.program import Source
@@ -219,15 +219,15 @@ def _stage_feed(group: Group, stage: Stage, states: State) -> Feed:
         return group.feed
     began = time.perf_counter()
     program = programs.build(stage, group.mesh)
-    shared = table_arrays(group.dataset)
+    count = len(group.dataset.table.label)
     features = passes.features(
-        program, group.feed, states.variables, len(shared["label"]), stage.batch_size
+        program, group.feed, states.variables, count, stage.batch_size
     )
-    data = sharding.put(shared, sharding.replicated(group.mesh))
+    data = place(group.runs, table_arrays(group.dataset), group.mesh)
     data["features"] = jax.device_put(features, _by_run(group))
     jax.block_until_ready(data)
     group.say(
-        f"{stage.name}: features of {len(shared['label'])} images, computed once, in"
+        f"{stage.name}: features of {count} images, computed once, in"
         f" {time.perf_counter() - began:.1f} s"
     )
     return Resident(data, group.mesh)

@@ -68,7 +68,7 @@ def train(
     """
     steps = order.shape[1]
     done, look, began = start, start + pace.chunk, time.perf_counter()
-    running: list[tuple[Array, int]] = []
+    running: list[tuple[Any, int]] = []
     finished = 0
     for source, first, last in feed.pieces(order, start, steps, lambda: pace.chunk):
         states, sums, token = step(

@@ -3,6 +3,7 @@ import errno
 import json
 
 import chex
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import toy
@@ -232,6 +233,39 @@ def test_only_damaged_checkpoints_are_an_error(tmp_path):
         damage(checkpoint)
     with pytest.raises(CheckpointError, match="none of the 2 checkpoints"):
         run(tmp_path, config)
+
+
+@pytest.mark.parametrize("resident", ["always", "never"])
+def test_every_stage_is_told_the_wrong_labels_and_judged_by_the_true(
+    tmp_path, monkeypatch, resident
+):
+    def telling(*args, **kwargs):
+        method = toy.method(*args, **kwargs)
+
+        def tell(stage):
+            def train_step(state, batch, key):
+                state, metrics = stage.train_step(state, batch, key)
+                told = jnp.sum(batch["label"]).astype(jnp.float32)
+                return state, metrics | {"label": (told, metrics["loss"][1])}
+
+            return stage._replace(train_step=train_step)
+
+        return method._replace(stages=tuple(map(tell, method.stages)))
+
+    monkeypatch.setattr(experiment.methods, "create", telling)
+    config = toy.config(kind="given")
+    config.data.resident = resident
+    config.data.label_noise.kind = "pair"
+    config.data.label_noise.rates = (0.0, 0.5)
+    run(tmp_path, config)
+    told = {"0": 1.0}  # the mean of three classes, as many of each
+    for path in tmp_path.glob("noise_*/fold_00/predictions_last.npz"):
+        with np.load(path) as found:
+            np.testing.assert_array_equal(found["label"], found["index"] % 3)
+    for row in rows_of(tmp_path):
+        mean = told.setdefault(row["noise"], float(row["train/label"]))
+        assert float(row["train/label"]) == pytest.approx(mean, rel=1e-6)
+    assert len(told) == 2 and told["0.5"] != told["0"]
 
 
 def test_a_full_disk_says_so_and_the_run_continues_later(tmp_path, monkeypatch):
