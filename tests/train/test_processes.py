@@ -1,4 +1,6 @@
 import csv
+import itertools
+import json
 import os
 import signal
 import socket
@@ -8,10 +10,13 @@ import time
 from pathlib import Path
 
 import chex
+import jax
 import pytest
 import toy_worker
 
 from jaxfer import train
+from jaxfer.errors import ConfigError, DataError, JaxferError
+from jaxfer.train import processes, sharding
 
 TESTS = Path(__file__).parents[1]
 
@@ -55,6 +60,85 @@ def rows_of(folder):
     for row in rows:
         del row["seconds"]
     return rows
+
+
+class Store(dict):
+    """A key-value store that has all it will ever have."""
+
+    key_value_set = dict.__setitem__
+    key_value_delete = dict.__delitem__
+
+    def blocking_key_value_get(self, key, timeout):
+        return self[key]
+
+
+@pytest.fixture
+def become(monkeypatch):
+    """Makes this process one of two, with a store of what the other has said."""
+
+    def as_process(index, store):
+        monkeypatch.setattr(jax, "process_count", lambda: 2)
+        monkeypatch.setattr(jax, "process_index", lambda: index)
+        monkeypatch.setattr(processes, "_client", lambda: store)
+        monkeypatch.setattr(processes, "_calls", itertools.count())
+
+    return as_process
+
+
+def fail():
+    raise DataError("no such folder")
+
+
+def test_the_first_process_decides_for_all(become):
+    store = Store()
+    become(0, store)
+    assert processes.agree(3) == 3 and processes.on_first(lambda: [4]) == [4]
+    become(1, store)
+    assert processes.agree(5) == 3 and processes.on_first(fail) == [4]
+
+
+def test_what_fails_on_one_process_fails_on_all(become):
+    store = Store()
+    become(0, store)
+    with pytest.raises(DataError, match="no such folder"):
+        processes.on_first(fail)
+    become(1, store)
+    with pytest.raises(JaxferError, match="first process stopped: no such folder"):
+        processes.on_first(lambda: 1)
+    for index, other in ((0, 1), (1, 0)):
+        become(index, Store({f"jaxfer/0/{other}": json.dumps("full disk")}))
+        with pytest.raises(JaxferError, match=f"process {other} stopped: full disk"):
+            processes.in_turn(lambda: 1)
+
+
+def test_the_others_follow_the_first_in_turn(become):
+    store = Store({"jaxfer/0/0": "null", "jaxfer/1/0": "null"})
+    become(1, store)
+    assert processes.in_turn(lambda: set(store)) >= {"jaxfer/0/1"}  # waited for it
+    with pytest.raises(DataError):
+        become(1, store)
+        processes.in_turn(fail)
+
+
+def test_what_was_said_long_ago_is_forgotten(become):
+    store = Store()
+    become(0, store)
+    for value in range(processes._KEPT + 10):
+        processes.agree(value)
+    assert len(store) == processes._KEPT
+
+
+def test_devices_of_several_processes_must_all_have_work(become):
+    assert sharding.create_mesh(1, 7).size == 1
+    become(0, Store())
+    with pytest.raises(ConfigError, match="1 of 2 devices"):
+        sharding.create_mesh(1, 7)
+
+
+@pytest.mark.parametrize("words", [("host:1",), ("host:1", 2), ("host:1", None, 0)])
+def test_a_coordinator_needs_to_know_who_comes(words):
+    with pytest.raises(ConfigError, match="--num_processes"):
+        processes.start(*words)
 
 
 @pytest.mark.usefixtures("use_toy")
