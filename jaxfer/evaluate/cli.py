@@ -1,7 +1,7 @@
-"""`jaxfer evaluate RUN`: summary and report again, or the cost of corruptions."""
+"""`jaxfer evaluate RUN`: summary and report again, corruptions, suspect labels."""
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,7 +47,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--selection",
         choices=sorted(_SELECTIONS),
         help="weights of the best epoch on validation images (default where there "
-        "are any), or of the last",
+        "are any), or of the last; for corruptions and suspect labels",
+    )
+    parser.add_argument(
+        "--beside",
+        type=Path,
+        metavar="OTHER_RUN",
+        help="compare over rates of label noise with another run, such as the baseline",
+    )
+    parser.add_argument(
+        "--suspect-labels",
+        action="store_true",
+        help="rank the training images by how probably their label is wrong, into "
+        "RUN/suspect_labels.csv",
+    )
+    parser.add_argument(
+        "--top", type=int, metavar="N", help="suspects that the report shows (100)"
     )
 
 
@@ -63,7 +78,7 @@ def _corruptions(args: argparse.Namespace) -> "list[Corruption]":
                 ("--kernel", args.kernel),
                 ("--variance", args.variance),
                 ("--train-too", args.train_too or None),
-                ("--selection", args.selection),
+                ("--selection", None if args.suspect_labels else args.selection),
             )
             if value is not None
         ]
@@ -108,6 +123,11 @@ def _table(first: str, rows: Mapping[str, Mapping[str, Any]]) -> str:
         [name, *(_cell(row.get(c)) for c in _COLUMNS), str(row["accuracy"]["n"])]
         for name, row in rows.items()
     ]
+    return _aligned(cells)
+
+
+def _aligned(cells: Sequence[Sequence[str]]) -> str:
+    """Rows of cells as text, the first column to the left."""
     widths = [max(map(len, column)) for column in zip(*cells)]
     return "\n".join(
         "  ".join(
@@ -133,7 +153,47 @@ def results_table(results: Mapping[str, Any]) -> str:
             for entry in results["robustness"].values()
         }
         blocks.append(_table("corrupted", corrupted))
+    if "label_noise" in results:
+        blocks += _noise_tables(results, selection)
+    if "suspect_labels" in results:
+        judged = [r for r in results["suspect_labels"]["rates"] if "score" in r]
+        head = ["suspects", "wrong labels", "AUROC", "AUROC of the gap"]
+        cells = [
+            [
+                f"{100 * row['rate']:.4g} %",
+                str(row["wrong_labels"]),
+                *(_number(row[name]["auroc"]) for name in ("score", "gap")),
+            ]
+            for row in judged
+        ]
+        blocks += [_aligned([head, *cells])] if cells else []
     return "\n\n".join(blocks)
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def _noise_tables(results: Mapping[str, Any], selection: str) -> list[str]:
+    """Results by rate of wrong labels, of this run and of one beside it."""
+    beside = results.get("beside") or {"names": ["label noise"], "label_noise": []}
+    answers = ("memorised", "corrected", "other")
+    tables = []
+    for name, entries in zip(
+        beside["names"], (results["label_noise"], beside["label_noise"])
+    ):
+        head = [f"{name}, {selection}", "accuracy %", *(f"{a} %" for a in answers)]
+        cells = [
+            [
+                f"{100 * entry['rate']:.4g} % wrong",
+                _cell(entry["accuracy"].get(selection)),
+                *(_cell(entry[answer].get(selection)) for answer in answers),
+                str(entry["runs"]),
+            ]
+            for entry in entries
+        ]
+        tables.append(_aligned([[*head, "runs"], *cells]))
+    return tables
 
 
 def main(args: argparse.Namespace) -> int:
@@ -148,6 +208,21 @@ def main(args: argparse.Namespace) -> int:
 
     folder = run_folder.load(args.run)
     corruptions = _corruptions(args)
+    if args.top is not None and not args.suspect_labels:
+        raise ConfigError("--top needs --suspect-labels.")
+    if args.beside is not None:
+        from jaxfer.evaluate import label_noise
+
+        label_noise.write_beside(folder.path, args.beside)
+    if args.suspect_labels:
+        from jaxfer.evaluate import suspects
+
+        suspects.measure(
+            folder.path,
+            selection=_SELECTIONS.get(args.selection),
+            top=suspects.TOP if args.top is None else args.top,
+        )
+        print(f"Suspects: {folder.path / 'suspect_labels.csv'}", flush=True)
     if corruptions:
         from jaxfer.evaluate import robustness
         from jaxfer.evaluate.facts import corruption_name

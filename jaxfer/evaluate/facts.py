@@ -96,6 +96,15 @@ def limits(
             "No images were held out for validation, so the last epoch is quoted; it "
             "was not chosen by any result."
         )
+    if "label_noise" in results:
+        note = "Training labels were made wrong on purpose; test labels were not."
+        if selection == "best_by_validation":
+            note += (
+                " Nor were those of the validation images, by which epochs were "
+                "chosen: data that is wrong by itself offers no such help. The last "
+                "epoch and the mean of the last five do without."
+            )
+        notes.append(note)
     if (folder.info.get("protocol") or {}).get("carry_weights_across_folds"):
         notes.append(
             "Weights were carried from fold to fold, as in the authors' released code: "

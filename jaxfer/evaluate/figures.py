@@ -4,108 +4,19 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from jaxfer.evaluate import run_folder
-from jaxfer.evaluate.run_folder import RunFolder
-from jaxfer.evaluate.svg import INK, MUTED, TEST, TRAIN, VALIDATION, inline, styled
-
-_PARTS = {"train": TRAIN, "validation": VALIDATION, "test": TEST}
-WIDTH = 4.7
-
-
-def _percent(axes: Axes, axis: str = "y") -> None:
-    getattr(axes, f"{axis}axis").set_major_formatter(lambda v, _: f"{100 * v:g}")
-
-
-def learning_curve(folder: RunFolder, stage: str, metric: str) -> str | None:
-    """One metric against the epoch: mean over runs, with a band of one deviation.
-
-    Beneath it, where the learning rate was ever reduced, its scale in every run.
-
-    Returns:
-      An SVG element, or None where the stage has no such metric.
-    """
-    curves = [run_folder.epochs_of(folder.history, r, stage) for r in folder.runs]
-    columns = {p: f"{p}/{metric}" for p in _PARTS}
-    longest = max((len(c.get("epoch", ())) for c in curves), default=0)
-    stacked = {
-        part: _stack([c[column] for c in curves], longest)
-        for part, column in columns.items()
-        if all(column in c for c in curves)
-    }
-    stacked = {p: values for p, values in stacked.items() if np.isfinite(values).any()}
-    if not stacked or not longest:
-        return None
-    epochs = np.arange(1, longest + 1)
-    scales = [c["lr_scale"] for c in curves if "lr_scale" in c]
-    reduced = any(np.nanmin(s) < np.nanmax(s) for s in scales if len(s))
-    with styled():
-        figure = Figure((WIDTH, 3.3 if reduced else 2.7), layout="constrained")
-        if reduced:
-            axes, below = figure.subplots(
-                2, 1, sharex=True, gridspec_kw={"height_ratios": [4.4, 1]}
-            )
-            for scale in scales:
-                below.step(
-                    np.arange(1, len(scale) + 1),
-                    scale,
-                    where="mid",
-                    color=MUTED,
-                    alpha=0.55,
-                    linewidth=1.0,
-                )
-            below.set_yscale("log")
-            below.set_ylabel("rate scale")
-            below.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
-            below.minorticks_off()
-            below.set_xlabel("epoch")
-        else:
-            axes = figure.subplots()
-            axes.set_xlabel("epoch")
-        single = longest == 1
-        for part, values in stacked.items():
-            known = np.isfinite(values).any(axis=0)
-            x, values = epochs[known], values[:, known]
-            count = np.isfinite(values).sum(axis=0)
-            mean = np.nansum(values, axis=0) / count
-            axes.plot(
-                x, mean, color=_PARTS[part], label=part, marker="o" if single else None
-            )
-            if len(values) > 1:
-                squares = np.nansum((values - mean) ** 2, axis=0)
-                band = np.sqrt(squares / np.maximum(count - 1, 1))
-                axes.fill_between(
-                    x,
-                    mean - band,
-                    mean + band,
-                    color=_PARTS[part],
-                    alpha=0.16,
-                    linewidth=0,
-                )
-        if metric == "loss":
-            highest = max(np.nanmax(values) for values in stacked.values())
-            axes.set_ylim(0, 1.06 * highest or 1.0)
-            axes.set_ylabel("loss")
-        else:
-            _percent(axes)
-            axes.set_ylabel(f"{metric}, %")
-        axes.xaxis.get_major_locator().set_params(integer=True)
-        margin = 0.5 if single else 0.02 * longest
-        axes.set_xlim(1 - margin, longest + margin)
-        axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=3)
-        return inline(
-            figure, f"{stage}-{metric}", f"{metric} by epoch of stage {stage}"
-        )
-
-
-def _stack(rows: Sequence[np.ndarray], length: int) -> np.ndarray:
-    """(runs, length), shorter runs filled up with NaN."""
-    stacked = np.full((len(rows), length), np.nan)
-    for i, row in enumerate(rows):
-        stacked[i, : len(row)] = row
-    return stacked
+from jaxfer.evaluate.svg import (
+    INK,
+    MUTED,
+    TEST,
+    TRAIN,
+    VALIDATION,
+    WIDTH,
+    inline,
+    percent,
+    styled,
+)
 
 
 def spreads(rows: Mapping[str, Mapping[str, Any]], name: str, description: str) -> str:
@@ -138,7 +49,7 @@ def spreads(rows: Mapping[str, Mapping[str, Any]], name: str, description: str) 
         axes.grid(False, axis="y")
         axes.margins(x=0.08)
         axes.spines["left"].set_visible(False)
-        _percent(axes, "x")
+        percent(axes, "x")
         axes.set_xlabel("test accuracy, %")
         return inline(figure, name, description)
 
@@ -176,8 +87,8 @@ def reliability(calibration: Mapping[str, Any]) -> str:
         below.set_ylabel("images")
         below.set_xlabel("confidence, %")
         below.yaxis.get_major_locator().set_params(nbins=3, integer=True)
-        _percent(axes)
-        _percent(below, "x")
+        percent(axes)
+        percent(below, "x")
         return inline(figure, "reliability", "Accuracy by confidence of the decision")
 
 
@@ -240,6 +151,36 @@ def robustness(
         axes.set_xlabel("kernel size of the blur, pixels")
         axes.set_ylabel("test accuracy, %")
         axes.margins(y=0.15)
-        _percent(axes)
+        percent(axes)
         axes.legend(loc="lower left")
         return inline(figure, "robustness", "Test accuracy by kernel size of the blur")
+
+
+def accuracy_by_rate(
+    lines: Mapping[str, Sequence[tuple[float, Mapping[str, Any]]]],
+) -> str:
+    """Test accuracy against the rate of wrong training labels, one line a run.
+
+    Args:
+      lines: (rate, spread of accuracy) by name, two at most.
+    """
+    with styled():
+        figure = Figure((WIDTH, 2.9), layout="constrained")
+        axes = figure.subplots()
+        for (name, points), colour in zip(lines.items(), (TEST, VALIDATION)):
+            x = np.array([rate for rate, _ in points])
+            mean = np.array([spread["mean"] for _, spread in points])
+            band = np.array([spread["std"] or 0.0 for _, spread in points])
+            axes.plot(x, mean, "o-", color=colour, label=name, ms=4.5)
+            axes.fill_between(
+                x, mean - band, mean + band, color=colour, alpha=0.16, linewidth=0
+            )
+        axes.set_xticks(sorted({rate for p in lines.values() for rate, _ in p}))
+        axes.set_xlabel("wrong training labels, %")
+        axes.set_ylabel("test accuracy, %")
+        axes.margins(x=0.06, y=0.15)
+        percent(axes)
+        percent(axes, "x")
+        if len(lines) > 1:
+            axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=2)
+        return inline(figure, "label-noise", "Test accuracy by rate of wrong labels")

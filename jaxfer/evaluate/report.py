@@ -1,5 +1,6 @@
 """The report: one self-contained HTML page, made from the run folder."""
 
+import functools
 import json
 from pathlib import Path
 from typing import Any
@@ -8,10 +9,11 @@ import jinja2
 import numpy as np
 from markupsafe import Markup
 
-from jaxfer.evaluate import facts, figures, run_folder
-from jaxfer.evaluate.examples import ImageOf, choose
+from jaxfer.evaluate import curves, facts, figures, run_folder
+from jaxfer.evaluate.examples import ImageOf, choose, thumbnail
 from jaxfer.evaluate.run_folder import RunFolder
-from jaxfer.evaluate.summary import BEST_ON_TEST, MEANINGS, summarize
+from jaxfer.evaluate.selections import BEST_ON_TEST, MEANINGS
+from jaxfer.evaluate.summary import summarize
 
 SELECTION_NAMES = {
     "best_by_validation": "Best by validation",
@@ -59,9 +61,12 @@ def _bytes(count: float) -> str:
 
 def _curves(folder: RunFolder) -> list[dict[str, Any]]:
     stages = []
+    groups = run_folder.by_rate(folder)
     for stage in folder.stages:
         drawn = [
-            figures.learning_curve(folder, stage, metric)
+            curves.learning_curve(folder, stage, metric)
+            if len(groups) == 1
+            else curves.rate_curve(groups, stage, metric)
             for metric in ("accuracy", "loss")
         ]
         if any(drawn):
@@ -116,10 +121,55 @@ def _robustness(results: dict[str, Any], selection: str) -> dict[str, Any] | Non
     return {"rows": rows, "curve": curve, "where": where}
 
 
+def _label_noise(results: dict[str, Any], selection: str) -> dict[str, Any] | None:
+    """A row for each rate and run, and the curve of several rates."""
+    if "label_noise" not in results:
+        return None
+    beside = results.get("beside")
+    tables = {(beside or {}).get("names", [""])[0]: results["label_noise"]}
+    if beside:
+        tables[beside["names"][1]] = beside["label_noise"]
+    rows = [
+        (entry["rate"], name, entry)
+        for entries in zip(*tables.values())
+        for name, entry in zip(tables, entries)
+    ]
+    curve = None
+    # The other run may have held out no validation images, or the other way round.
+    if len(results["label_noise"]) > 1 and all(
+        selection in entry["accuracy"] for _, _, entry in rows
+    ):
+        lines = {
+            name: [(e["rate"], e["accuracy"][selection]) for e in entries]
+            for name, entries in tables.items()
+        }
+        curve = Markup(figures.accuracy_by_rate(lines))
+    shown = [name for name in MEANINGS if name != BEST_ON_TEST]
+    columns = [n for n in shown if any(n in entry["accuracy"] for *_, entry in rows)]
+    return {"rows": rows, "curve": curve, "columns": columns, "beside": beside}
+
+
+def _suspects(
+    results: dict[str, Any], image_of: ImageOf | None
+) -> dict[str, Any] | None:
+    """What suspect_labels.json tells, with thumbnails."""
+    found = results.get("suspect_labels")
+    if found is None:
+        return None
+    faces = [
+        {**line, "image": thumbnail(image_of(line["row"])) if image_of else None}
+        for line in found["top"]
+    ]
+    judged = [entry for entry in found["rates"] if "wrong_labels" in entry]
+    return {**found, "top": faces, "judged": judged}
+
+
 def _context(
-    folder: RunFolder, results: dict[str, Any], image_of: ImageOf | None
+    whole: RunFolder, results: dict[str, Any], image_of: ImageOf | None
 ) -> dict[str, Any]:
     selection = results["headline"]["selection"]
+    groups = run_folder.by_rate(whole)
+    folder = groups[0][1]
     split_table = facts.splits(folder)
     ablation = (results.get("ablation") or results.get("heads") or {}).get(selection)
     drawn = None
@@ -151,7 +201,11 @@ def _context(
         "reliability_figure": Markup(
             figures.reliability(results["calibration"][selection])
         ),
-        "stages": _curves(folder),
+        "stages": _curves(whole),
+        "rates": [rate for rate, _ in groups],
+        "label_noise": _label_noise(results, selection),
+        "suspects": _suspects(results, image_of),
+        "quoted_runs": folder.runs,
         "alpha": alpha,
         "alpha_figure": _alpha_figure(folder, selection) if alpha else None,
         "examples": choose(folder, selection, image_of),
@@ -161,6 +215,24 @@ def _context(
         "limits": facts.limits(folder, results, split_table),
         "config": json.dumps(folder.config, indent=2, ensure_ascii=False),
     }
+
+
+@functools.cache
+def _template() -> jinja2.Template:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("jaxfer.evaluate"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "percent": _percent,
+        "metric": _metric,
+        "duration": _duration,
+        "bytes": _bytes,
+    }
+    return environment.get_template("report.html")
 
 
 def write_report(run_dir: str | Path, image_of: ImageOf | None = None) -> Path:
@@ -182,20 +254,6 @@ def write_report(run_dir: str | Path, image_of: ImageOf | None = None) -> Path:
     """
     folder = run_folder.load(run_dir)
     results = summarize(run_dir)
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("jaxfer.evaluate"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
-        "percent": _percent,
-        "metric": _metric,
-        "duration": _duration,
-        "bytes": _bytes,
-    }
-    template = environment.get_template("report.html")
-    page = template.render(_context(folder, results, image_of))
+    page = _template().render(_context(folder, results, image_of))
     run_folder.write_json(folder.path / "report" / "results.json", results)
     return run_folder.write_text(folder.path / "report" / "index.html", page)

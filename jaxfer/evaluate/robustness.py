@@ -2,7 +2,8 @@
 
 As in CFNet's paper (Applied Soft Computing 141, 2023), images are blurred with
 a Gaussian kernel or carry Gaussian noise; on the test images alone, or on
-training and test images alike, which trains the whole protocol again.
+training and test images alike, which trains the whole protocol again. Of runs
+with several rates of label noise, those of the lowest are judged.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,10 +16,11 @@ import numpy as np
 from jax import Array
 
 from jaxfer import data, train
-from jaxfer.errors import ConfigError, DataError
+from jaxfer.errors import ConfigError
 from jaxfer.evaluate import run_folder
-from jaxfer.evaluate.run_folder import PREDICTIONS
-from jaxfer.evaluate.summary import judge, state_of, summarize
+from jaxfer.evaluate.restored import check_same_data, restore
+from jaxfer.evaluate.selections import judge, state_of
+from jaxfer.evaluate.summary import summarize
 from jaxfer.metrics import Classification
 from jaxfer.ops.corruptions import CORRUPTIONS, gaussian_kernel
 from jaxfer.train.inputs import corruption as config_corruption
@@ -114,24 +116,6 @@ def judge_corrupted(
     return state_of(np.concatenate(logits)[: len(rows)], labels)
 
 
-def _check_same_data(restored: train.Restored, folder: run_folder.RunFolder) -> None:
-    """Raises unless the data set here is the one that the run was judged on."""
-    for restored_run, run in zip(restored.runs, folder.runs, strict=True):
-        table = run_folder.predictions(run, "last") or {}
-        rows = restored_run.rows.test
-        labels = restored.dataset.table.label[rows]
-        if not (
-            np.array_equal(rows, table["index"])
-            and np.array_equal(labels, table["label"])
-        ):
-            raise DataError(
-                f"{folder.path} was trained on another version of "
-                f"{restored.dataset.name} than the one prepared here: the test "
-                f"images of fold {run.fold} differ. Prepare the data set as it was "
-                "then, or train again."
-            )
-
-
 def on_test_images(
     restored: train.Restored,
     corruptions: Sequence[Corruption],
@@ -216,14 +200,7 @@ def measure(
     """
     folder = run_folder.load(run_dir)
     corruptions = [check(corruption) for corruption in corruptions]
-    possible = run_folder.available(folder)
-    selection = selection or possible[0]
-    if selection not in possible:
-        raise ConfigError(
-            f"{folder.path} has the selections {', '.join(possible)}, not "
-            f"{selection}: the run held out no validation images."
-        )
-    restored = train.restore(folder.path, PREDICTIONS[selection])
+    selection, restored = restore(folder, selection)
     if restored.config.data.corruption.name:
         raise ConfigError(
             f"{folder.path} was itself trained on corrupted images "
@@ -250,6 +227,8 @@ def measure(
             results = train_corrupted(folder.path, restored.config, corruption)
             keep(corruption, results[selection])
     else:
-        _check_same_data(restored, folder)
-        on_test_images(restored, corruptions, keep)
+        check_same_data(restored, folder)
+        quoted = set(run_folder.by_rate(folder)[0][1].runs)
+        runs = [r for r, run in zip(restored.runs, folder.runs) if run in quoted]
+        on_test_images(restored._replace(runs=runs), corruptions, keep)
     return entries

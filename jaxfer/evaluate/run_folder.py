@@ -19,11 +19,19 @@ History = dict[str, np.ndarray]
 
 
 class Run(NamedTuple):
-    """One training run: a fold under a seed, and where its files are."""
+    """One training run: a fold under a seed, and where its files are.
+
+    Attributes:
+      seed: of its training.
+      fold: of the protocol.
+      path: its folder.
+      noise: the share of its training labels that were made wrong.
+    """
 
     seed: int
     fold: int
     path: Path
+    noise: float = 0.0
 
 
 class RunFolder(NamedTuple):
@@ -33,7 +41,7 @@ class RunFolder(NamedTuple):
       path: the folder.
       config: content of config.json.
       info: content of run.json.
-      runs: every run, folds within seeds.
+      runs: every run, folds within rates of label noise within seeds.
       history: metrics.csv, empty if there is none.
     """
 
@@ -117,7 +125,12 @@ def load(path: str | Path) -> RunFolder:
             raise DataError(f"{path} is not a finished run folder: {found}. {advice}")
     info = read_json(path / "run.json")
     runs = tuple(
-        Run(int(run["seed"]), int(run["fold"]), path / run["dir"])
+        Run(
+            int(run["seed"]),
+            int(run["fold"]),
+            path / run["dir"],
+            float(run.get("noise", 0.0)),
+        )
         for run in info["runs"]
     )
     missing = [
@@ -149,7 +162,9 @@ def read_history(path: Path) -> History:
         return {}
     with path.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    unique = {(r["seed"], r["fold"], r["stage"], r["epoch"]): r for r in rows}
+    unique = {
+        (r["seed"], r["fold"], r.get("noise"), r["stage"], r["epoch"]): r for r in rows
+    }
     kinds: dict[str, Any] = {"stage": str, "seed": int, "fold": int, "epoch": int}
     names = rows[0].keys() if rows else ()
     return {
@@ -168,6 +183,8 @@ def epochs_of(history: History, run: Run, stage: str) -> History:
     if not history:
         return {}
     mine = (history["seed"] == run.seed) & (history["fold"] == run.fold)
+    if "noise" in history:  # written with 7 digits
+        mine &= np.isclose(history["noise"], run.noise, rtol=1e-6, atol=0.0)
     rows = np.flatnonzero(mine & (history["stage"] == stage))
     rows = rows[np.argsort(history["epoch"][rows], kind="stable")]
     return {name: column[rows] for name, column in history.items()}
@@ -189,6 +206,20 @@ def predictions(run: Run, selection: str) -> dict[str, np.ndarray] | None:
         return None
     with np.load(path) as arrays:
         return {name: arrays[name] for name in arrays.files}
+
+
+def by_rate(folder: RunFolder) -> list[tuple[float, RunFolder]]:
+    """The folder's runs by their rate of wrong training labels, lowest first.
+
+    Labels from a file are one group, whatever share of them each fold has got.
+    """
+    noise = folder.config.get("data", {}).get("label_noise", {})
+    if noise.get("kind") == "file":
+        return [(float(np.mean([run.noise for run in folder.runs])), folder)]
+    return [
+        (rate, folder._replace(runs=tuple(r for r in folder.runs if r.noise == rate)))
+        for rate in sorted({run.noise for run in folder.runs})
+    ]
 
 
 def available(folder: RunFolder) -> list[str]:

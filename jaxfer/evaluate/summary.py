@@ -5,25 +5,22 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jaxfer import metrics
-from jaxfer.evaluate import run_folder
-from jaxfer.evaluate.run_folder import METRICS, RunFolder
+from jaxfer.evaluate import label_noise, run_folder
+from jaxfer.evaluate.run_folder import RunFolder
+from jaxfer.evaluate.selections import (
+    MEANINGS,
+    judge,
+    pool,
+    scalars,
+    spread,
+    state_of,
+    with_epochs,
+)
 from jaxfer.metrics import Classification
-
-BEST_ON_TEST = "best_on_test (optimistic: chosen by test accuracy)"
-
-MEANINGS = {
-    "best_by_validation": "the epoch that was best on held-out validation images",
-    "last": "the last epoch of training",
-    "mean_of_last_5": "the mean of the last five epochs' test results",
-    BEST_ON_TEST: "the epoch that happened to be best on the test images themselves; "
-    "an upper bound, not an estimate",
-}
-"""Selections in order of preference, and what each one means."""
 
 ABLATION = {
     "local": "local",
@@ -32,88 +29,6 @@ ABLATION = {
     "constraint": "decision",
 }
 """Rows of CFNet's ablation, and the logits each one judges."""
-
-_classify = jax.jit(metrics.classification)
-_compute = jax.jit(metrics.compute)
-
-
-def state_of(logits: np.ndarray, labels: np.ndarray) -> Classification:
-    """The metrics' state of (n, K) logits and (n,) labels, as float64 arrays.
-
-    Rows are padded to a power of two, so that few shapes are compiled.
-    """
-    padded = 1 << max(len(labels) - 1, 0).bit_length()
-    filled = np.zeros((padded, logits.shape[1]), np.float32)
-    filled[: len(labels)] = logits
-    truth = np.zeros(padded, np.int32)
-    truth[: len(labels)] = labels
-    where = np.arange(padded) < len(labels)
-    state = _classify(jnp.asarray(filled), jnp.asarray(truth), jnp.asarray(where))
-    return Classification(*(np.asarray(leaf, np.float64) for leaf in state))  # type: ignore[arg-type]
-
-
-def pool(states: Sequence[Classification]) -> Classification:
-    """The state of all runs' predictions together."""
-    return Classification(*(sum(leaves) for leaves in zip(*states, strict=True)))
-
-
-def scalars(state: Classification) -> dict[str, float]:
-    """The scalar metrics of a state."""
-    values = _compute(Classification(*(jnp.float32(leaf) for leaf in state)))
-    return {name: float(values[name]) for name in METRICS}
-
-
-def spread(values: Sequence[float]) -> dict[str, Any]:
-    """Mean and sample standard deviation (None of one value) over runs."""
-    runs = [float(value) for value in values]
-    std = float(np.std(runs, ddof=1)) if len(runs) > 1 else None
-    return {"mean": float(np.mean(runs)), "std": std, "n": len(runs), "runs": runs}
-
-
-def over_runs(rows: Sequence[Mapping[str, float]]) -> dict[str, Any]:
-    """`spread` of every metric that all runs have."""
-    return {
-        name: spread([row[name] for row in rows])
-        for name in METRICS
-        if all(name in row for row in rows)
-    }
-
-
-def judge(states: Sequence[Classification]) -> dict[str, Any]:
-    """Metrics over runs, and of all predictions pooled."""
-    pooled = pool(states)
-    return {
-        **over_runs([scalars(state) for state in states]),
-        "pooled": {**scalars(pooled), "n": int(pooled.count)},
-    }
-
-
-def _epoch_values(folder: RunFolder, pick: Any) -> list[dict[str, float]] | None:
-    """Test metrics of each run's chosen final-stage epochs, None if any lacks them.
-
-    `pick` maps the (epochs,) test accuracies of a run to the rows to average, or
-    to None.
-    """
-    values = []
-    for run in folder.runs:
-        rows = run_folder.epochs_of(folder.history, run, folder.stages[-1])
-        accuracy = rows.get("test/accuracy", np.zeros(0))
-        judged = np.flatnonzero(np.isfinite(accuracy))
-        chosen = pick(accuracy[judged]) if len(judged) else None
-        if chosen is None:
-            return None
-        chosen = judged[chosen]
-        columns = {m: rows[f"test/{m}"] for m in METRICS if f"test/{m}" in rows}
-        values.append({m: float(np.mean(c[chosen])) for m, c in columns.items()})
-    return values
-
-
-def _last_five(accuracy: np.ndarray) -> np.ndarray | None:
-    return np.arange(len(accuracy))[-5:] if len(accuracy) >= 5 else None
-
-
-def _best(accuracy: np.ndarray) -> np.ndarray:
-    return np.array([np.argmax(accuracy)])
 
 
 def _per_class(state: Classification, class_names: Sequence[str]) -> list[dict]:
@@ -221,7 +136,9 @@ def summarize(run_dir: str | Path) -> dict[str, Any]:
     Metrics are judged on test images. Means and sample standard deviations run
     over folds times seeds; `pooled` judges the predictions of all runs as one
     set. A selection without its data (no validation images, fewer than five
-    epochs) is absent, never filled from another.
+    epochs) is absent, never filled from another. Runs with different rates of
+    wrong training labels are never averaged: everything but `label_noise` is of
+    the lowest rate.
 
     Args:
       run_dir: the folder of a finished run.
@@ -231,23 +148,22 @@ def summarize(run_dir: str | Path) -> dict[str, Any]:
       `protocol`, `data`, `command`, `config`, `environment`, `runs`), `headline`
       (the selection to quote), `selections`, and by selection `ablation` (CFNet:
       local, global, direct, constraint) or `heads`, `per_class`, `confusion`
-      (rows: true class), `calibration`, `fusion_weights`; `robustness` once
-      measured; `timing`. Accuracies are shares, not per cent.
+      (rows: true class), `calibration`, `fusion_weights`; `label_noise` (see
+      `label_noise.entries`) where labels were made wrong; `robustness`, `beside`
+      and `suspect_labels` once measured; `timing`. Accuracies are shares, not per cent.
 
     Raises:
       DataError: if this is no folder of a finished run.
     """
-    folder = run_folder.load(run_dir)
-    info = folder.info
+    whole = run_folder.load(run_dir)
+    info = whole.info
+    groups = run_folder.by_rate(whole)
+    rate, folder = groups[0]
     by_selection = {
         selection: _judge_predictions(folder, selection)
         for selection in run_folder.available(folder)
     }
-    selections = {name: found["selections"] for name, found in by_selection.items()}
-    for name, pick in (("mean_of_last_5", _last_five), (BEST_ON_TEST, _best)):
-        values = _epoch_values(folder, pick)
-        if values is not None:
-            selections[name] = over_runs(values)
+    judged = {name: found["selections"] for name, found in by_selection.items()}
     sections = ("ablation", "heads", "per_class", "confusion", "calibration")
     details = {
         section: {
@@ -258,7 +174,12 @@ def summarize(run_dir: str | Path) -> dict[str, Any]:
         for section in (*sections, "fusion_weights")
     }
     headline = next(name for name in MEANINGS if name in by_selection)
-    robustness = folder.path / "report" / "robustness.json"
+    meaning = MEANINGS[headline]
+    if len(groups) > 1:
+        meaning += (
+            f"; of the runs with {100 * rate:g} % wrong training labels, the lowest "
+            "rate trained"
+        )
     results = {
         "jaxfer_version": folder.config.get("jaxfer_version"),
         "method": info["method"],
@@ -269,8 +190,8 @@ def summarize(run_dir: str | Path) -> dict[str, Any]:
         "command": info.get("command"),
         "parameters": info.get("parameters"),
         "runs": info["runs"],
-        "headline": {"selection": headline, "meaning": MEANINGS[headline]},
-        "selections": {n: selections[n] for n in MEANINGS if n in selections},
+        "headline": {"selection": headline, "meaning": meaning},
+        "selections": with_epochs(folder, judged),
         **{section: content for section, content in details.items() if content},
         "timing": {
             "seconds": info.get("seconds"),
@@ -279,6 +200,12 @@ def summarize(run_dir: str | Path) -> dict[str, Any]:
         "environment": info.get("environment"),
         "config": folder.config,
     }
-    if robustness.is_file():
-        results["robustness"] = run_folder.read_json(robustness)
+    if len(groups) > 1:
+        results["headline"]["noise"] = rate
+    if any(run.noise for run in whole.runs):
+        results["label_noise"] = label_noise.entries(whole)
+    for name in ("robustness", "beside", "suspect_labels"):
+        path = whole.path / "report" / f"{name}.json"
+        if path.is_file():
+            results[name] = run_folder.read_json(path)
     return _finite(results)

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import matplotlib as mpl
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 INK, MUTED, GRID = "#010101", "#020202", "#030303"
@@ -50,6 +51,15 @@ _STYLE = {
     "svg.fonttype": "none",
     "svg.hashsalt": "jaxfer",
 }
+
+
+WIDTH = 4.7
+"""Inches of a figure."""
+
+
+def percent(axes: Axes, axis: str = "y") -> None:
+    """Shares along an axis, as per cent."""
+    getattr(axes, f"{axis}axis").set_major_formatter(lambda v, _: f"{100 * v:.6g}")
 
 
 @contextmanager

@@ -1,15 +1,52 @@
 """A made-up but complete run folder, as the trainer leaves it."""
 
 import csv
+import itertools
 import json
+from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 CLASSES = ("anger", "contempt", "disgust", "fear", "happiness", "sadness", "surprise")
 METRICS = ("loss", "accuracy", "balanced_accuracy", "macro_f1", "ece")
 STAGES = {"joint": 40, "fusion": 24}
 SKILL = {"local": 2.0, "global": 2.6, "fused": 3.1, "decision": 3.5}
+
+
+VOID = {"meta", "link", "img", "br"}
+
+
+class Page(HTMLParser):
+    """Checks nesting, and collects ids, links and text."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.ids, self.links, self.text = [], [], [], []
+        self.feed(text)
+        assert not self.open
+
+    def handle_starttag(self, tag, attributes):
+        attributes = dict(attributes)
+        self.ids += [attributes["id"]] if "id" in attributes else []
+        for name in ("src", "href", "xlink:href", "srcset", "action", "data"):
+            if name in attributes:
+                self.links.append(attributes[name])
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.handle_starttag(tag, attributes)
+        if tag not in VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text.append(data)
 
 
 def softmax(x):
@@ -31,9 +68,11 @@ def fake_curve(rng, epochs, best, start=0.15):
     return np.clip(start + (best - start) * rise + rng.normal(0, 0.012, epochs), 0, 1)
 
 
-def write_predictions(path, rng, rows, labels, cfnet):
+def write_predictions(path, rng, rows, labels, cfnet, skill):
     heads = SKILL if cfnet else {"decision": 3.0}
-    arrays = {f"logits/{h}": fake_logits(rng, labels, s) for h, s in heads.items()}
+    arrays = {
+        f"logits/{h}": fake_logits(rng, labels, skill * s) for h, s in heads.items()
+    }
     if cfnet:
         local = np.clip(rng.normal(0.44 + 0.012 * labels, 0.05), 0, 1)
         arrays["features/alpha_local"] = local.astype(np.float32)
@@ -41,8 +80,29 @@ def write_predictions(path, rng, rows, labels, cfnet):
     np.savez(path, index=rows.astype(np.int32), label=labels.astype(np.int32), **arrays)
 
 
+def write_wrong_labels(path, rng, rows, labels, rate):
+    """A share of wrong labels, and a model that memorised some of them."""
+    wrong = rng.permutation(rows)[: round(rate * len(rows))]
+    true = labels[wrong]
+    given = ((true + rng.integers(1, len(CLASSES), len(true))) % len(CLASSES)).astype(
+        np.int32
+    )
+    told = np.where(rng.random(len(true)) < 0.4, given, true)
+    logits = {"logits/decision": fake_logits(rng, told, 4.0)}
+    np.savez(path, index=wrong.astype(np.int32), label=true, given=given, **logits)
+
+
 def write_run(
-    path, *, folds=5, seeds=1, validation=True, cfnet=True, examples=327, stages=STAGES
+    path,
+    *,
+    folds=5,
+    seeds=1,
+    validation=True,
+    cfnet=True,
+    examples=327,
+    stages=STAGES,
+    rates=(),
+    skill=1.0,
 ):
     """Writes a run folder; the same arguments give the same bytes."""
     rng = np.random.default_rng(0)
@@ -55,19 +115,28 @@ def write_run(
     for i, part in enumerate(parts):
         subjects[part] = 100 * i + np.arange(len(part)) // 3
     runs, history = [], []
-    for seed in range(seeds):
+    for seed, rate in itertools.product(range(seeds), rates or (0.0,)):
         for fold in range(folds):
-            name = f"fold_{fold:02}" if seeds == 1 else f"seed_{seed:02}/fold_{fold:02}"
+            folder = Path() if seeds == 1 else Path(f"seed_{seed:02}")
+            if len(rates) > 1:
+                folder /= f"noise_{100 * rate:g}"
+            name = (folder / f"fold_{fold:02}").as_posix()
             directory = path / name
             directory.mkdir(parents=True)
-            runs.append({"seed": seed, "fold": fold, "dir": name})
+            runs.append({"seed": seed, "fold": fold, "noise": rate, "dir": name})
             rows = np.sort(parts[fold])
             for selection in ("last", *(["validation"] if validation else [])):
                 target = directory / f"predictions_{selection}.npz"
-                write_predictions(target, rng, rows, labels[rows], cfnet)
+                write_predictions(
+                    target, rng, rows, labels[rows], cfnet, skill * (1 - rate)
+                )
+                if rate:
+                    others = np.setdiff1d(order, rows)
+                    target = directory / f"wrong_labels_{selection}.npz"
+                    write_wrong_labels(target, rng, others, labels, rate)
             step = 0
             for stage, epochs in stages.items():
-                top = 0.84 if stage == "joint" else 0.88
+                top = (0.84 if stage == "joint" else 0.88) * skill * (1 - rate**2)
                 start = 0.15 if stage == "joint" else 0.6
                 curves = {
                     "train": fake_curve(rng, epochs, min(top + 0.14, 1.0), start),
@@ -82,6 +151,7 @@ def write_run(
                     row = {
                         "seed": seed,
                         "fold": fold,
+                        "noise": f"{rate:.7g}",
                         "stage": stage,
                         "epoch": epoch,
                         "step": step,
@@ -165,6 +235,7 @@ def write_run(
         "method": {"name": info["method"]},
         "data": {
             "name": "ckplus",
+            "label_noise": {"kind": "symmetric" if rates else "", "rates": rates},
             "corruption": {"name": "", "kernel_size": 15, "variance": 0.01},
         },
     }
@@ -177,6 +248,22 @@ def write_run(
 def run_writer():
     """`write_run`, for fixtures that outlive a test."""
     return write_run
+
+
+@pytest.fixture(scope="session")
+def parse():
+    """`Page`, which fails for wrongly nested elements."""
+    return Page
+
+
+@pytest.fixture
+def undrawn(monkeypatch):
+    """Figures without content, for pages whose figures are not looked at."""
+
+    def savefig(figure, file, **options):
+        file.write('<svg viewBox="0 0 1 1"></svg>')
+
+    monkeypatch.setattr(Figure, "savefig", savefig)
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 import json
 import re
-from html.parser import HTMLParser
 from xml.etree import ElementTree
 
 import numpy as np
@@ -14,38 +13,6 @@ from jaxfer.evaluate.facts import limits, protocol, splits
 from jaxfer.evaluate.report import write_report
 from jaxfer.evaluate.run_folder import load
 from jaxfer.evaluate.summary import summarize
-
-VOID = {"meta", "link", "img", "br"}
-
-
-class Page(HTMLParser):
-    """Checks nesting, and collects ids, links and text."""
-
-    def __init__(self, text):
-        super().__init__()
-        self.open, self.ids, self.links, self.text = [], [], [], []
-        self.feed(text)
-        assert not self.open
-
-    def handle_starttag(self, tag, attributes):
-        attributes = dict(attributes)
-        self.ids += [attributes["id"]] if "id" in attributes else []
-        for name in ("src", "href", "xlink:href", "srcset", "action", "data"):
-            if name in attributes:
-                self.links.append(attributes[name])
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attributes):
-        self.handle_starttag(tag, attributes)
-        if tag not in VOID:
-            self.open.pop()
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        self.text.append(data)
 
 
 def picture(row):
@@ -60,9 +27,9 @@ def report(run_writer, tmp_path_factory):
     return path, write_report(path, picture).read_text()
 
 
-def test_is_complete_and_self_contained(report):
+def test_is_complete_and_self_contained(report, parse):
     path, text = report
-    page = Page(text)
+    page = parse(text)
     sections = "results ablation classes calibration curves fusion examples data"
     assert {*sections.split(), "environment", "limits"} <= set(page.ids)
     assert "robustness" not in page.ids
@@ -87,11 +54,11 @@ def test_figures_are_well_formed_and_follow_the_theme(report):
         assert "DejaVu" not in figure
 
 
-def test_shows_the_results_file(report):
+def test_shows_the_results_file(report, parse):
     path, text = report
     results = json.loads((path / "report" / "results.json").read_text())
     assert results == json.loads(json.dumps(summarize(path)))
-    words = " ".join(" ".join(Page(text).text).split())
+    words = " ".join(" ".join(parse(text).text).split())
     accuracy = results["selections"]["best_by_validation"]["accuracy"]
     assert f"{100 * accuracy['mean']:.1f} % ± {100 * accuracy['std']:.1f}" in words
     assert results["command"] in words
@@ -102,21 +69,21 @@ def test_shows_the_results_file(report):
     assert "Left out: 4 images (no majority)." in words
 
 
-def test_plain_runs_leave_sections_out(make_run):
+def test_plain_runs_leave_sections_out(make_run, parse, undrawn):
     path = make_run(
         folds=1, examples=60, cfnet=False, validation=False, stages={"train": 1}
     )
     (path / "split_manifest.csv").unlink()
-    page = Page(write_report(path).read_text())
+    page = parse(write_report(path).read_text())
     assert not {"ablation", "fusion", "robustness"} & set(page.ids)
     assert not any(link.startswith("data:image") for link in page.links)
     words = " ".join(" ".join(page.text).split())
     assert "of one run" in words and "Nothing" not in words
     (path / "metrics.csv").unlink()
-    assert "curves" not in Page(write_report(path).read_text()).ids
+    assert "curves" not in parse(write_report(path).read_text()).ids
 
 
-def test_a_sparse_run_record_is_enough(make_run):
+def test_a_sparse_run_record_is_enough(make_run, undrawn):
     path = make_run(folds=2, examples=60)
     info = json.loads((path / "run.json").read_text())
     needed = ("dataset", "class_names", "method", "stages", "runs")
@@ -141,7 +108,7 @@ def test_same_folder_same_page(report):
     assert write_report(path, picture).read_text() == text
 
 
-def test_robustness_has_a_row_and_a_curve(make_run):
+def test_robustness_has_a_row_and_a_curve(make_run, parse):
     path = make_run(folds=2, examples=60)
     accuracy = {"mean": 0.5, "std": 0.1, "n": 2, "runs": [0.4, 0.6]}
     entries = {
@@ -157,7 +124,7 @@ def test_robustness_has_a_row_and_a_curve(make_run):
     (path / "report").mkdir()
     (path / "report" / "robustness.json").write_text(json.dumps(entries))
     text = write_report(path).read_text()
-    assert "robustness" in Page(text).ids and "Blur, 15 × 15" in text
+    assert "robustness" in parse(text).ids and "Blur, 15 × 15" in text
     assert "blur of test images alone" in text
     results = json.loads((path / "report" / "results.json").read_text())
     assert results["robustness"] == entries
@@ -214,7 +181,7 @@ def test_a_training_on_corrupted_images_says_so(make_run):
     assert "in training and test alike (blur, 15 × 15)" in protocol(load(path))
 
 
-def test_a_folder_that_cannot_be_written_is_explained(make_run):
+def test_a_folder_that_cannot_be_written_is_explained(make_run, undrawn):
     path = make_run(folds=2, examples=60)
     (path / "report").write_text("in the way")
     with pytest.raises(DataError, match=r"could not be written.*jaxfer evaluate"):

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from jaxfer.errors import DataError
-from jaxfer.evaluate import summary
-from jaxfer.evaluate.summary import BEST_ON_TEST, summarize
+from jaxfer.evaluate import selections
+from jaxfer.evaluate.selections import BEST_ON_TEST
+from jaxfer.evaluate.summary import summarize
 
 
 def accuracies(path, head="decision", suffix="validation"):
@@ -95,12 +96,12 @@ def test_epoch_selections_come_from_the_final_stage(make_run):
         curve = [float(r["test/accuracy"]) for r in rows if r["fold"] == fold]
         last_five.append(np.mean(curve[-5:]))
         best.append(max(curve))
-    selections = summarize(path)["selections"]
-    found = selections["mean_of_last_5"]["accuracy"]
+    results = summarize(path)["selections"]
+    found = results["mean_of_last_5"]["accuracy"]
     np.testing.assert_allclose(found["runs"], last_five)
-    np.testing.assert_allclose(selections[BEST_ON_TEST]["accuracy"]["runs"], best)
+    np.testing.assert_allclose(results[BEST_ON_TEST]["accuracy"]["runs"], best)
     assert "optimistic" in BEST_ON_TEST and "test" in BEST_ON_TEST
-    assert list(selections)[-1] == BEST_ON_TEST
+    assert list(results)[-1] == BEST_ON_TEST
 
 
 def test_missing_selections_are_absent(make_run):
@@ -149,9 +150,9 @@ def test_repeated_epochs_count_once(make_run):
 def test_states_do_not_depend_on_padding():
     rng = np.random.default_rng(0)
     logits, labels = rng.normal(size=(33, 4)), rng.integers(0, 4, 33)
-    whole = summary.state_of(logits, labels)
-    parts = [summary.state_of(logits[i::2], labels[i::2]) for i in range(2)]
-    for a, b in zip(whole, summary.pool(parts)):
+    whole = selections.state_of(logits, labels)
+    parts = [selections.state_of(logits[i::2], labels[i::2]) for i in range(2)]
+    for a, b in zip(whole, selections.pool(parts)):
         np.testing.assert_allclose(a, b, rtol=1e-6)
 
 
