@@ -244,11 +244,14 @@ class LFNSB(nn.Module):
         Returns:
           `logits`; `features` map (B, H / 16, W / 16, 256) and pooled (B, 256), its
           mean over the image, for the Cosine-Harmony loss; `maps` spatial_bias
-          (B, 2, 2, 64), with the head "paper" enlarged to the map's size.
+          (B, 2, 2, 64), with the head "paper" enlarged to the map's size; and, where
+          the mean of a map is classified (that head, or no spatial bias), attention
+          (B, H / 16, W / 16, K), its class activation maps with the classifier held
+          fixed.
         """
         x = _backbone(self)(images, train)
         pooled = ops.global_avg_pool(x)
-        maps = {}
+        maps, located = {}, None
         if self.spatial_bias:
             bias = SpatialBias(
                 scaled(BIAS_CHANNELS, self.width),
@@ -260,17 +263,24 @@ class LFNSB(nn.Module):
             if self.head == "paper":
                 shape = (*x.shape[:3], bias.shape[-1])
                 bias = jax.image.resize(bias, shape, "bilinear", antialias=False)
-                joined = jnp.concatenate([x, bias], axis=-1)
-                y = ops.global_avg_pool(joined)
+                located = jnp.concatenate([x, bias], axis=-1)
+                y = ops.global_avg_pool(located)
             else:
                 y = bias.transpose(0, 3, 1, 2).reshape(x.shape[0], -1)
             maps["spatial_bias"] = bias
         else:
-            y = pooled
+            y, located = pooled, x
         y = y.astype(np.promote_types(y.dtype, np.float32))
         if self.dropout:
             y = nn.Dropout(self.dropout, deterministic=not train)(y)
-        logits = nn.Dense(self.num_classes, dtype=y.dtype, name="logits")(y)
+        classifier = nn.Dense(self.num_classes, dtype=y.dtype, name="logits")
+        logits = classifier(y)
+        if located is not None:
+            kernel = jax.lax.stop_gradient(classifier.variables["params"]["kernel"])
+            located = located.astype(y.dtype)
+            maps["attention"] = ops.class_activation_map(
+                located, kernel.astype(y.dtype)
+            )
         return Outputs(logits, features={"map": x, "pooled": pooled}, maps=maps)
 
 

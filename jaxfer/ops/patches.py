@@ -1,5 +1,6 @@
 """Images cut into a grid of patches."""
 
+import einops
 import jax
 
 
@@ -23,13 +24,15 @@ def patches_to_channels(images: jax.Array, grid: int = 7) -> jax.Array:
     References:
       CFNet, Applied Soft Computing 141, 2023, local branch.
     """
-    batch, height, width, channels = images.shape
+    _, height, width, _ = images.shape
     if height % grid or width % grid:
         raise ValueError(
             f"expected images whose sides {grid} divides, got {height}x{width}; "
             "resize the images or choose another grid"
         )
-    h, w = height // grid, width // grid
-    patches = images.reshape(batch, grid, h, grid, w, channels)
-    patches = patches.transpose(0, 2, 4, 3, 1, 5)
-    return patches.reshape(batch, h, w, grid * grid * channels)
+    return einops.rearrange(
+        images,
+        "b (row h) (col w) c -> b h w (col row c)",
+        row=grid,
+        col=grid,
+    )

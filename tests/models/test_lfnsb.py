@@ -278,3 +278,22 @@ def test_half_precision_keeps_parameters_logits_and_statistics_wide():
     assert outputs.logits.dtype == jnp.float32
     assert outputs.features["map"].dtype == jnp.bfloat16
     assert outputs.features["map"].shape == (2, 3, 3, 32)
+
+
+@pytest.mark.parametrize(
+    "options", [{"head": "paper"}, {"spatial_bias": False}], ids=["paper", "no bias"]
+)
+def test_the_mean_of_the_attention_maps_is_the_decision(options):
+    model = models.create("lfnsb", 5, width=0.125, depth=0.01, **options)
+    images = jax.random.normal(jax.random.key(0), (2, 48, 32, 3))
+
+    def answer(key):
+        variables = model.init(key, images)
+        return model.apply(variables, images), variables["params"]["logits"]["bias"]
+
+    outputs, bias = jax.jit(answer, compiler_options=QUICK)(jax.random.key(1))
+    maps = outputs.maps["attention"]
+    assert maps.shape == (2, 3, 2, 5)
+    chex.assert_trees_all_close(
+        maps.mean(axis=(1, 2)) + bias[None], outputs.logits, rtol=1e-4, atol=1e-5
+    )
