@@ -48,8 +48,8 @@ def fold_batch_norm(
       A kernel like `kernel`, and a bias (O,).
 
     References:
-      Jacob et al., Quantization and training of neural networks, CVPR 2018, section
-      3.2, equation 14.
+      Jacob et al., Quantization and training of neural networks for efficient
+      integer-arithmetic-only inference, CVPR 2018.
     """
     factor = (statistics["var"] + epsilon) ** -0.5
     if "scale" in norm:

@@ -101,7 +101,7 @@ class MixedDepthwiseConv(nn.Module):
       dtype: of the computation; None keeps the input's.
 
     References:
-      Tan and Le, MixConv: mixed depthwise convolutional kernels, 2019, section 3.1.
+      Tan and Le, MixConv: mixed depthwise convolutional kernels, 2019.
     """
 
     split: Split
@@ -144,7 +144,7 @@ class CoordinateAttention(nn.Module):
 
     References:
       Hou et al., Coordinate attention for efficient mobile network design, CVPR
-      2021, equations 4 to 9.
+      2021.
     """
 
     fused: bool = False
@@ -216,8 +216,8 @@ class RepVGGDW(nn.Module):
       dtype: of the computation; None keeps the input's.
 
     References:
-      Ding et al., RepVGG: making VGG-style ConvNets great again, CVPR 2021, section
-      3.3, here depthwise and with one more batch norm.
+      Ding et al., RepVGG: making VGG-style ConvNets great again, CVPR 2021; here
+      depthwise and with one more batch norm.
     """
 
     fused: bool = False
@@ -252,7 +252,8 @@ class SpatialBias(nn.Module):
       dtype: of the computation; None keeps the input's.
 
     References:
-      Go and Ryu, Spatial bias for attention-free non-local neural networks, 2023.
+      Go and Ryu, Spatial bias for attention-free non-local neural networks, Expert
+      Systems with Applications 238, 2024.
     """
 
     features: int

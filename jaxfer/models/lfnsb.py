@@ -1,7 +1,7 @@
 """LFN and LFNSB: a lightweight facial network with spatial bias.
 
-Preprint, 2024 (A lightweight facial-expression network with spatial bias and
-Cosine-Harmony loss). Layers and order follow the released PyTorch code, which its
+A Lightweight Model Enhancing Facial Expression Recognition with Spatial Bias and
+Cosine-Harmony Loss, preprint, 2024. Layers and order follow the released PyTorch code, which its
 table 1 describes but for one row: the nine residual blocks at a quarter of the
 input's side keep 64 channels, where the table prints 128. Images are normalised by
 ImageNet's mean and standard deviation, 112 x 112 in the paper.

@@ -43,13 +43,13 @@ def lfn(arrays: Arrays, *, num_classes: int | None = None, **options: Any) -> Va
     """
     del num_classes
     fused = options.pop("fused", False)
+    model = models.create("lfn", 0, **options)
     entries = [
-        *backbone_entries(PLACES),
+        *backbone_entries(PLACES, model.depth),
         *conv_bn_entries("conv_6_dw", "conv6_dw", conv="conv"),
         Entry("linear.weight", "params/linear/conv/kernel", TORCH_LINEAR),
         *batch_norm_entries("bn", "linear/bn"),
     ]
-    model = models.create("lfn", 0, **options)
     kernel = np.shape(arrays.get("conv_6_dw.conv.weight", ()))
     side = 8 * model.stem_stride * (kernel[2] if len(kernel) == 4 else 7)
     template = _template(model, side)
@@ -71,14 +71,14 @@ def lfnsb(
       **options: of the model; with `fused=True` the variables are fused too.
     """
     fused = options.pop("fused", False)
-    entries = [
-        *backbone_entries([f"features.{i}" for i in range(len(PLACES))]),
-        Entry("fc.weight", "params/logits/kernel", TORCH_LINEAR),
-        Entry("fc.bias", "params/logits/bias"),
-    ]
     bias = np.shape(arrays.get("fc.bias", ()))
     classes = num_classes or (bias[0] if len(bias) == 1 else 1)
     model = models.create("lfnsb", classes, **options)
+    entries = [
+        *backbone_entries([f"features.{i}" for i in range(len(PLACES))], model.depth),
+        Entry("fc.weight", "params/logits/kernel", TORCH_LINEAR),
+        Entry("fc.bias", "params/logits/bias"),
+    ]
     narrow = []
     if model.spatial_bias:
         entries += spatial_bias_entries("sb", "spatial_bias")
@@ -112,7 +112,7 @@ def fill(
     return unflatten_dict(flat, sep="/")
 
 
-def backbone_entries(places: Sequence[str]) -> Iterator[Entry]:
+def backbone_entries(places: Sequence[str], depth: float) -> Iterator[Entry]:
     """Entries of the backbone, given the released names of its nine parts."""
     stem, stem_dw, *stages, last = places
     yield from conv_bn_entries(stem, "backbone/conv1")
@@ -120,7 +120,7 @@ def backbone_entries(places: Sequence[str]) -> Iterator[Entry]:
     for i, stage in enumerate(STAGES):
         down, residual = stages[2 * i : 2 * i + 2]
         yield from bottleneck_entries(down, f"backbone/down{stage.name}", stage.down)
-        for j in range(stage.repeats):
+        for j in range(max(1, round(stage.repeats * depth))):
             yield from bottleneck_entries(
                 f"{residual}.model.{j}", f"backbone/stage{stage.name}_{j}", stage.split
             )

@@ -45,6 +45,11 @@ def test_every_problem_is_listed(released):
     assert "sb.sb_conv.weight is (4, 3, 4), expected (4, 4, 3)" in message
 
 
+def test_a_network_of_another_depth_does_not_fit(released):
+    with pytest.raises(WeightsError, match=r"features\.3\.model\.4\.conv"):
+        weights.from_official("lfnsb", released, depth=0.4)
+
+
 def test_fused_variables_fit_the_fused_network(released):
     variables = weights.from_official("lfnsb", released, fused=True)
     model = models.create("lfnsb", 7, fused=True)
