@@ -1,0 +1,36 @@
+"""EAC on FER+ with 0, 10, 20 and 30 % wrong training labels, all rates and seeds.
+
+    jaxfer prepare ferplus --source ferplus.zip
+    python -m jaxfer.launch --config eac_ferplus_noise.py
+
+Paper: no figure on FER+; a ResNet-18 of a quarter of the width, from scratch, for a
+CPU. Ours: not measured yet. Hours: not measured yet.
+
+The baseline: `--config.method.consistency=0`, and
+`jaxfer evaluate runs/eac_ferplus_noise --beside BASELINE` draws both.
+"""
+
+import ml_collections
+
+from jaxfer.methods import eac
+
+
+def get_config() -> ml_collections.ConfigDict:
+    config = eac.default_config()
+    config.epochs = 12
+    config.batch_size = 64
+    config.method.backbone = "resnet18"
+    config.method.stem = "torchvision"
+    config.method.width = 0.25
+    config.method.image_size = 48
+    config.method.second_view = "independent"
+    config.data.name = "ferplus"
+    config.data.image_size = 48
+    config.data.label_noise.kind = "symmetric"
+    config.data.label_noise.rates = (0.0, 0.1, 0.2, 0.3)
+    config.protocol.kind = "given"
+    config.protocol.validation_kind = "given"
+    config.protocol.num_seeds = 3
+    config.optim.learning_rate = 1e-3
+    config.optim.schedule = "cosine"
+    return config
