@@ -1,10 +1,10 @@
 """LFN and LFNSB: a lightweight facial network with spatial bias.
 
 A Lightweight Model Enhancing Facial Expression Recognition with Spatial Bias and
-Cosine-Harmony Loss, preprint, 2024. Layers and order follow the released PyTorch code, which its
-table 1 describes but for one row: the nine residual blocks at a quarter of the
-input's side keep 64 channels, where the table prints 128. Images are normalised by
-ImageNet's mean and standard deviation, 112 x 112 in the paper.
+Cosine-Harmony Loss, preprint, 2024. Layers and order follow the released PyTorch
+code, which its table 1 describes but for one row: the nine residual blocks at a
+quarter of the input's side keep 64 channels, where the table prints 128. Images are
+normalised by ImageNet's mean and standard deviation, 112 x 112 in the paper.
 
 `LFNSB` with the released head has 2,676,147 parameters at K = 7 (the released code
 has 14 more in a batch norm that it never calls: 2,676,161) and takes 387.24 million
@@ -27,10 +27,10 @@ from jaxfer.models.lfn_blocks import (
     ConvBN,
     MixBottleneck,
     RepVGGDW,
-    SpatialBias,
     Split,
 )
 from jaxfer.models.outputs import Outputs
+from jaxfer.models.spatial_bias import SpatialBias
 
 Dtype = jax.typing.DTypeLike | None
 

@@ -10,12 +10,13 @@ from flax.traverse_util import flatten_dict
 from jaxfer.errors import ConfigError
 from jaxfer.models import lfn_blocks as blocks
 from jaxfer.models.fuse import fuse
+from jaxfer.models.spatial_bias import SpatialBias, adaptive_avg_pool
 from jaxfer.weights import lfnsb as names
 
 # Programs that run once: half the time to compile.
 QUICK = {"xla_backend_optimization_level": 0}
 
-pool = jax.jit(blocks.adaptive_avg_pool, static_argnums=1)
+pool = jax.jit(adaptive_avg_pool, static_argnums=1)
 
 MIXED = ((3, 12), (5, 8), (7, 4))
 BOTTLENECK = ((3, 16), (5, 8))
@@ -49,8 +50,8 @@ CASES = {
         blocks.MixBottleneck(32, BOTTLENECK, 2),
         functools.partial(names.bottleneck_entries, split=BOTTLENECK),
     ),
-    "spatial_bias": (blocks.SpatialBias(64, 2), names.spatial_bias_entries),
-    "spatial_bias1": (blocks.SpatialBias(256, 7), names.spatial_bias_entries),
+    "spatial_bias": (SpatialBias(64, 2), names.spatial_bias_entries),
+    "spatial_bias1": (SpatialBias(256, 7), names.spatial_bias_entries),
 }
 
 # The others are parts of these, or the same with other sizes.
