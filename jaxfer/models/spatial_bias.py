@@ -1,10 +1,9 @@
 """The spatial bias: global context of a feature map, as a small map."""
 
 import jax
-import jax.numpy as jnp
 from flax import linen as nn
 
-from jaxfer.models.lfn_blocks import Conv, ConvBN, Dtype
+from jaxfer.models.lfn_blocks import Conv, ConvBN, Dtype, adaptive_avg_pool
 
 
 class SpatialBias(nn.Module):
@@ -43,30 +42,3 @@ class SpatialBias(nn.Module):
             positions, (1, 3), padding="VALID", dtype=self.dtype, name="mix"
         )(x)  # fmt: skip
         return x.transpose(0, 1, 3, 2).reshape(-1, self.size, self.size, self.features)
-
-
-def adaptive_avg_pool(x: jax.Array, size: int) -> jax.Array:
-    """Means over `size` x `size` windows that cover the image, whatever its size.
-
-    Window i of n covers rows floor(i H / n) up to, but without, ceil((i + 1) H / n),
-    as PyTorch's; windows overlap where n does not divide H.
-
-    Args:
-      x: (B, H, W, C).
-      size: n.
-
-    Returns:
-      (B, n, n, C).
-    """
-
-    def along(x: jax.Array, axis: int) -> jax.Array:
-        length = x.shape[axis]
-        windows = [
-            jax.lax.slice_in_dim(
-                x, i * length // size, -(-(i + 1) * length // size), axis=axis
-            )
-            for i in range(size)
-        ]
-        return jnp.stack([window.mean(axis) for window in windows], axis)
-
-    return along(along(x, 1), 2)

@@ -10,13 +10,13 @@ from flax.traverse_util import flatten_dict
 from jaxfer.errors import ConfigError
 from jaxfer.models import lfn_blocks as blocks
 from jaxfer.models.fuse import fuse
-from jaxfer.models.spatial_bias import SpatialBias, adaptive_avg_pool
+from jaxfer.models.spatial_bias import SpatialBias
 from jaxfer.weights import lfnsb as names
 
 # Programs that run once: half the time to compile.
 QUICK = {"xla_backend_optimization_level": 0}
 
-pool = jax.jit(adaptive_avg_pool, static_argnums=1)
+pool = jax.jit(blocks.adaptive_avg_pool, static_argnums=1)
 
 MIXED = ((3, 12), (5, 8), (7, 4))
 BOTTLENECK = ((3, 16), (5, 8))
