@@ -48,8 +48,8 @@ class Recognizer:
 
         self.class_names = class_names
         self.image_size = image_size
-        self.variables = variables
-        self._predict = functools.partial(jax.jit(deployment.predict), variables)
+        self.variables = jax.device_put(variables)
+        self._predict = functools.partial(jax.jit(deployment.predict), self.variables)
 
     def predict(self, images: Any, *, batch_size: int = 32) -> Prediction:
         """Probabilities of the classes.

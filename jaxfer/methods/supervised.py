@@ -275,7 +275,8 @@ def create(
     fused, fold = fuse or (network, lambda variables: variables)
     size = plans[-1].image_size
     deployment = Deployment(
-        convert=lambda variables: fold(chosen(variables)),
+        # On the host: hundreds of small operations, each compiled on a device.
+        convert=lambda variables: fold(jax.device_get(chosen(variables))),
         predict=lambda variables, images: answer(fused, variables, images, size),
         trainable=chosen,
     )

@@ -1,0 +1,96 @@
+import functools
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxfer.errors import WeightsError
+from jaxfer.methods import lfn, lfnsb
+from jaxfer.weights import model_file
+
+CLASSES = 3
+KEY = jax.random.key(0)
+
+
+def config(module=lfnsb, **fields):
+    config = module.default_config()
+    config.method.image_size = 16
+    config.method.width = 0.03125
+    config.method.depth = 0.01
+    config.batch_size = 6
+    config.update_from_flattened_dict(fields)
+    return config
+
+
+def create(module=lfnsb, **fields):
+    made = config(module, **fields)
+    return module.create(made, num_classes=CLASSES, steps_per_epoch=1)
+
+
+def batch():
+    label = np.arange(6, dtype=np.int32) % CLASSES
+    images = np.random.default_rng(0).integers(0, 256, (6, 16, 16, 3), np.uint8)
+    target = np.eye(CLASSES, dtype=np.float32)[label]
+    return {"image": images, "label": label, "target": target}
+
+
+@functools.cache
+def trained():
+    method = create()
+    step = jax.jit(lambda s: method.stages[0].train_step(s, batch(), KEY))
+    start = jax.jit(method.init)(KEY, batch()["image"])
+    return method, start, *step(start)
+
+
+def test_the_centers_are_learned_with_the_network():
+    _, start, state, metrics = trained()
+    centers = [s.variables["params"]["centers"] for s in (start, state)]
+    assert centers[0].shape == (CLASSES, 8)  # the narrowest map
+    assert not np.allclose(*centers)
+    assert float(metrics["objective"][0]) > float(metrics["loss"][0])
+
+
+def test_without_the_loss_there_are_no_centers():
+    plain = create(**{"method.cosine_harmony": 0.0})
+    images = jax.ShapeDtypeStruct((1, 16, 16, 3), np.uint8)
+    state = jax.eval_shape(plain.init, KEY, images)
+    assert set(state.variables["params"]) == {"network"}
+
+
+def test_the_fused_network_gives_the_same_answers():
+    method, _, state, _ = trained()
+
+    def moved(a):  # so that no statistic is 0 or 1
+        wave = jnp.sin(jnp.arange(a.size, dtype=a.dtype) + 1)
+        return a + 0.1 * jnp.abs(wave).reshape(a.shape)
+
+    variables = jax.tree.map(moved, state.variables)
+    converted = method.deployed.convert(variables)
+    assert "batch_stats" not in converted
+    images = batch()["image"]
+    expected = jax.jit(method.predict)(variables, images).logits
+    found = jax.jit(method.deployed.predict)(converted, images).logits
+    chex.assert_trees_all_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_pretrained_backbone_becomes_the_start(tmp_path):
+    source = create(lfn)
+    state = jax.jit(source.init)(KEY, batch()["image"])
+    network = jax.device_get(source.deployed.trainable(state.variables))
+    path = tmp_path / "lfn.safetensors"
+    model_file.write(path, network, {"trainable": True}, precision="float32")
+    part = create(**{"method.initial": str(path)}).pretrained()
+    for kind in ("params", "batch_stats"):
+        found = part[kind]["network"]
+        assert set(found) == {"backbone"}
+        chex.assert_trees_all_close(found["backbone"], network[kind]["backbone"])
+
+
+def test_a_fused_file_cannot_be_the_start(tmp_path):
+    method, _, state, _ = trained()
+    path = tmp_path / "fused.safetensors"
+    model_file.write(path, method.deployed.convert(state.variables), {})
+    with pytest.raises(WeightsError, match="--trainable"):
+        create(**{"method.initial": str(path)}).pretrained()
