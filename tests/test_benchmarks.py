@@ -1,0 +1,72 @@
+import importlib
+import json
+import math
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture
+def run(monkeypatch):
+    monkeypatch.syspath_prepend(Path(__file__).parents[1])
+    return importlib.import_module("benchmarks.run")
+
+
+def test_short_run_measures_and_says_what_is_missing(run, monkeypatch, tmp_path):
+    output = tmp_path / "figures.json"
+    absent = run.find_spec
+
+    def only_jax(name):
+        return None if name == "onnxruntime" else absent(name)
+
+    monkeypatch.setattr(run, "find_spec", only_jax)
+    monkeypatch.setattr(
+        run, "tasks", lambda options: ["throughput"]
+    )  # latency is the same program with one image
+    chosen = "--short --systems lfnsb --what infer --forms plain,ours,onnxruntime"
+    run.main([*chosen.split(), "--output", str(output)])
+    rows = {row["form"]: row for row in json.loads(output.read_text())["results"]}
+    assert set(rows) == {"plain", "ours", "onnxruntime"}
+    assert rows["onnxruntime"]["skipped"] == "onnxruntime not installed"
+    for form in ("plain", "ours"):
+        row = rows[form]
+        assert row["median_s"] > 0 and row["compile_s"] > 0, row
+        assert row["peak_bytes"] > 2**20
+        assert row["images_per_s"] == pytest.approx(row["batch"] / row["median_s"])
+        assert all(math.isfinite(x) for call in row["values"] for x in call)
+        assert row["largest_difference"] < 1e-3
+    assert rows["ours"]["ours_is_faster_by"] == 1
+    # Fused: our network has the same weights in fewer arrays.
+    assert rows["ours"]["parameters"] == rows["plain"]["parameters"]
+
+
+def test_launcher_settings_are_ours_alone(run, monkeypatch):
+    started = []
+    monkeypatch.setattr(
+        run.subprocess, "Popen", lambda command, env, **_: started.append(env)
+    )
+    monkeypatch.setattr(run.cpu, "settings", lambda environ: {"GLIBC_TUNABLES": "x"})
+    monkeypatch.delenv("GLIBC_TUNABLES", raising=False)
+    options = run.parse(["--short"])
+    for form in ("plain", "ours", "torch"):
+        run.Worker(run.create_case(options, "lfnsb", "train", form))
+    assert [env.get("GLIBC_TUNABLES") for env in started] == [None, "x", None]
+
+
+def test_refuses_unknown_names_and_filling_the_memory_of_a_host(run, capsys):
+    for wrong in ("--systems alexnet", "--what nothing", "--what largest"):
+        with pytest.raises(SystemExit):
+            run.parse(wrong.split())
+    assert "--device gpu" in capsys.readouterr().err
+
+
+def test_ratio_is_of_turns_and_disagreement_is_told(run):
+    rows = {
+        "ours": {"values": [[1.0, 2.0]], "precision": "float32"},
+        "torch": {"values": [[1.0, 1.0]], "precision": "float32"},
+    }
+    run.compare(rows, {"ours": [[1.0], [2.0], [1.0]], "torch": [[3.0], [4.0], [2.0]]})
+    assert rows["torch"]["ours_is_faster_by"] == 2
+    assert rows["torch"]["largest_difference"] == 0.5
+    assert "VALUES DIFFER" in run._notes(rows["torch"])
+    assert run._notes(rows["ours"]) == ""
