@@ -164,8 +164,12 @@ def train_corrupted(
     stopped, and not repeated once it has finished.
     """
     workdir = run_dir / "corrupted" / corruption.folder
+    config = corrupted_config(config, corruption)
+    noise = config.data.label_noise
+    if noise.kind:
+        noise.rates = (min(noise.rates),)  # the others are not judged
     train.run(
-        corrupted_config(config, corruption),
+        config,
         workdir,
         command=f"jaxfer evaluate {run_dir} --train-too",
     )

@@ -212,16 +212,16 @@ def _lines(
     names, table = dataset.class_names, dataset.table
     lines = []
     for number, (row, given, predicted, *values, runs) in enumerate(zip(*ranking), 1):
-        score, gap, probability = (float(value) for value in values)
+        score, gap, probability = (float(f"{value:.6g}") for value in values)
         line = {
             "noise": noise,
             "rank": number,
             "file": str(table.file[row]),
             "given_label": names[given],
             "predicted_label": names[predicted],
-            "score": round(score, 6),
-            "gap_between_views": round(gap, 6),
-            "probability_of_given": round(probability, 6),
+            "score": score,
+            "gap_between_views": gap,
+            "probability_of_given": probability,
             "runs": int(runs),
         }
         if true_known:

@@ -3,12 +3,19 @@
 import csv
 import itertools
 import json
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
+import toy
 from matplotlib.figure import Figure
+
+from jaxfer import train
+from jaxfer.data import read_images
+from jaxfer.train import experiment, results
 
 CLASSES = ("anger", "contempt", "disgust", "fear", "happiness", "sadness", "surprise")
 METRICS = ("loss", "accuracy", "balanced_accuracy", "macro_f1", "ece")
@@ -242,6 +249,43 @@ def write_run(
     (path / "run.json").write_text(json.dumps(info))
     (path / "config.json").write_text(json.dumps(config))
     return path
+
+
+def toy_data():
+    """The toy with rows that tell the class, as columns would not in a mirror."""
+    found = toy.dataset()
+    images = read_images(found, np.arange(60), 8).transpose(0, 2, 1, 3)
+    encoded = [cv2.imencode(".png", x[..., ::-1])[1].tobytes() for x in images]
+    return replace(found, source=toy.Records({"image": e} for e in encoded))
+
+
+def patch_toys(patch, folder):
+    """The toy stands in for data and method."""
+    patch.setattr(experiment.data, "load", lambda *args, **kwargs: toy_data())
+    patch.setattr(experiment.methods, "create", toy.method)
+    patch.setattr(results.methods, "create", toy.method)
+    patch.setenv("JAXFER_DATA_DIR", str(folder / "data"))
+
+
+@pytest.fixture(scope="session")
+def toy_run(tmp_path_factory):
+    """A trained toy run of three folds at two rates, to be copied."""
+    folder = tmp_path_factory.mktemp("toy")
+    config = toy.config(folds=3)
+    config.data.label_noise.kind = "symmetric"
+    config.data.label_noise.rates = (0.0, 0.25)
+    with pytest.MonkeyPatch.context() as patch:
+        patch_toys(patch, folder)
+        options = {"command": "python -m jaxfer.launch", "say": lambda line: None}
+        train.run(config, folder / "run", **options)
+    return folder / "run"
+
+
+@pytest.fixture
+def toys(monkeypatch, tmp_path):
+    """The toy stands in for data and method; a function that gives its data."""
+    patch_toys(monkeypatch, tmp_path)
+    return toy_data
 
 
 @pytest.fixture(scope="session")

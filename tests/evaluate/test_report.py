@@ -92,7 +92,7 @@ def test_a_sparse_run_record_is_enough(make_run, undrawn):
 
 
 def test_names_are_escaped(make_run):
-    path = make_run(folds=2, examples=60)
+    path = make_run(folds=2, examples=60, stages={"train": 1})
     info = json.loads((path / "run.json").read_text())
     info["class_names"][0] = "<i>&"
     info["command"] = 'python --workdir "<x>"'
@@ -109,7 +109,7 @@ def test_same_folder_same_page(report):
 
 
 def test_robustness_has_a_row_and_a_curve(make_run, parse):
-    path = make_run(folds=2, examples=60)
+    path = make_run(folds=2, examples=60, cfnet=False, stages={"train": 1})
     accuracy = {"mean": 0.5, "std": 0.1, "n": 2, "runs": [0.4, 0.6]}
     entries = {
         f"{where} {size}": {

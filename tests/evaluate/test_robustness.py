@@ -16,32 +16,10 @@ from jaxfer.evaluate.selections import scalars, state_of
 from jaxfer.evaluate.summary import summarize
 
 
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory):
-    """A trained toy run of two folds; the toy stands in for data and method."""
-    from jaxfer.train import experiment, results
-
-    folder = tmp_path_factory.mktemp("robustness")
-    dataset = toy.dataset()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(experiment.data, "load", lambda *args, **kwargs: dataset)
-        patch.setattr(experiment.methods, "create", toy.method)
-        patch.setattr(results.methods, "create", toy.method)
-        patch.setenv("JAXFER_DATA_DIR", str(folder / "data"))
-        train.run(
-            toy.config(folds=2),
-            folder / "run",
-            command="python -m jaxfer.launch",
-            say=lambda line: None,
-        )
-        yield folder / "run"
-
-
 @pytest.fixture
-def run(trained, tmp_path):
-    """A copy of the trained run, to be changed."""
-    shutil.copytree(trained, tmp_path / "run", ignore=shutil.ignore_patterns("report"))
-    return tmp_path / "run"
+def run(toy_run, toys, tmp_path):
+    """A copy of the trained run, to be changed; the lowest of its rates counts."""
+    return shutil.copytree(toy_run, tmp_path / "run")
 
 
 def command(*words):
@@ -109,7 +87,7 @@ def test_judging_does_not_depend_on_batches(monkeypatch):
     assert scalars(state) == pytest.approx(expected, rel=1e-4)
 
 
-def test_the_command_draws_the_curve(run, capsys):
+def test_the_command_draws_the_curve(run, capsys, undrawn):
     assert command(run, "--sweep", "3,7") == 0
     assert command(run, "--corruption", "gaussian_noise", "--variance", "0.05") == 0
     output = capsys.readouterr().out

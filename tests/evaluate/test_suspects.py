@@ -8,7 +8,6 @@ import shutil
 import jax
 import numpy as np
 import pytest
-import toy
 
 from jaxfer import evaluate, train
 from jaxfer.errors import ConfigError, DataError
@@ -17,27 +16,10 @@ from jaxfer.evaluate.ranking import auroc
 from jaxfer.evaluate.suspects import measure, rank, view_scores
 
 
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory):
-    """Three folds at two rates; the toy stands in for data and method."""
-    from jaxfer.train import experiment, results
-
-    folder = tmp_path_factory.mktemp("suspects")
-    config = toy.config(folds=3)
-    config.data.label_noise.kind = "symmetric"
-    config.data.label_noise.rates = (0.0, 0.25)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(experiment.data, "load", lambda *a, **k: toy.dataset())
-        patch.setattr(experiment.methods, "create", toy.method)
-        patch.setattr(results.methods, "create", toy.method)
-        patch.setenv("JAXFER_DATA_DIR", str(folder / "data"))
-        yield train.run(config, folder / "run", say=lambda line: None)
-
-
 @pytest.fixture
-def sweep(trained, tmp_path):
-    """A copy of the trained run."""
-    return shutil.copytree(trained, tmp_path / "run")
+def sweep(toy_run, toys, tmp_path):
+    """A copy of the trained run, of three folds at two rates."""
+    return shutil.copytree(toy_run, tmp_path / "run")
 
 
 @pytest.fixture
@@ -124,18 +106,19 @@ def test_images_are_scored_by_the_runs_that_trained_on_them(clean, monkeypatch):
     assert content["selection"] == "last"
     assert content["rates"] == [{"rate": 0.0, "images": len(lines)}]
     assert not {"true_label", "noise"} & set(lines["001.png"])
-    restored, dataset = train.restore(clean, "last"), toy.dataset()
-    images = suspects.data.read_images(dataset, np.arange(60), 8)
+    restored = train.restore(clean, "last")
+    table = restored.dataset.table
+    images = suspects.data.read_images(restored.dataset, np.arange(60), 8)
     scores, probabilities = {}, {}
     for run in restored.runs:
         views = [
-            np.asarray(restored.method.predict(run.variables, x).logits)
+            np.asarray(restored.method.predict(run.variables, x).logits, np.float64)
             for x in (images, images[:, :, ::-1])
         ]
-        p = np.exp([jax.nn.log_softmax(logits) for logits in views])
+        p = np.exp(views) / np.exp(views).sum(axis=-1, keepdims=True)
         for row in run.rows.train.tolist():
-            mine = p[:, row, dataset.table.label[row]]
-            file = str(dataset.table.file[row])
+            mine = p[:, row, table.label[row]]
+            file = str(table.file[row])
             scores.setdefault(file, []).append(-np.log(mine).mean())
             probabilities.setdefault(file, []).append(mine.mean())
     assert set(scores) == set(lines) and {len(s) for s in scores.values()} == {1, 2}
@@ -171,7 +154,7 @@ def test_the_command_writes_list_and_report(sweep, capsys, parse, undrawn, monke
             cli.main(parser.parse_args([str(sweep), *wrong]))
 
 
-def test_other_data_and_diverged_models_are_refused(sweep, monkeypatch):
+def test_other_data_and_diverged_models_are_refused(sweep, toys, monkeypatch):
     restored = suspects.restore
 
     def diverged(*args):
@@ -186,7 +169,7 @@ def test_other_data_and_diverged_models_are_refused(sweep, monkeypatch):
     with pytest.raises(DataError, match=r"not finite.*diverged"):
         measure(sweep)
     monkeypatch.setattr(suspects, "restore", restored)
-    other = toy.dataset()
+    other = toys()
     other.table.label[:] = np.roll(other.table.label, 1)
     monkeypatch.setattr(train.experiment.data, "load", lambda *a, **k: other)
     with pytest.raises(DataError, match="another version of toy"):
