@@ -26,6 +26,15 @@ jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 
+SLOWEST = (
+    "test_kill.py",
+    "test_fersnet_training.py",
+    "test_processes.py",
+    "test_configs.py",
+)
+
+
 def pytest_collection_modifyitems(items):
-    """The slowest file first, so that two processes end at about the same time."""
-    items.sort(key=lambda item: item.path.name != "test_kill.py")
+    """The slowest files first, so that two processes end at about the same time."""
+    order = {name: place for place, name in enumerate(SLOWEST)}
+    items.sort(key=lambda item: order.get(item.path.name, len(order)))

@@ -8,4 +8,4 @@ $bin/ruff check .
 $bin/ruff format --check .
 $bin/mypy
 $bin/lint-imports
-exec $bin/python -m pytest --numprocesses 2 --dist loadfile "$@"
+exec $bin/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder "$@"
