@@ -44,11 +44,7 @@ def folds(case: Case, module: ModuleType) -> dict[str, Any]:
 
 
 def largest(case: Case, module: ModuleType) -> dict[str, Any]:
-    """Double the batch of a training step until the memory is full.
-
-    The memory that a failed attempt leaves behind is the next one's to reuse: there
-    is none after it.
-    """
+    """Double the batch of a training step until the memory is full."""
     found: dict[str, Any] = {"largest_batch": 0, "images_per_s": None, "ended_by": ""}
     size = case.batch
     while size <= MOST:

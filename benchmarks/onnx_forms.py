@@ -17,7 +17,7 @@ from benchmarks.cases import Case
 
 
 class Program:
-    """An inference session."""
+    """An inference session of the exported network, on one device."""
 
     def __init__(self, case: Case):
         import onnxruntime

@@ -258,6 +258,7 @@ def compare(rows: dict[str, dict], turns: Mapping[str, list[list[float]]]) -> No
         row["ours_is_faster_by"] = statistics.median(
             a / b for a, b in zip(each, own, strict=True)
         )
+        row["same_parameters"] = row["parameters"] in (None, ours["parameters"])
         largest = max(abs(x) for call in ours["values"] for x in call)
         row["largest_difference"] = max(
             abs(a - b) / (largest or 1.0)
@@ -311,6 +312,8 @@ def _notes(row: Mapping[str, Any]) -> str:
     difference = row.get("largest_difference") or 0.0
     if difference > (5e-3 if row["precision"] == "float32" else 0.1):
         notes += f"; VALUES DIFFER by {difference:.1e}"
+    if not row.get("same_parameters", True):
+        notes += "; PARAMETERS DIFFER"
     return notes
 
 

@@ -62,11 +62,12 @@ def test_refuses_unknown_names_and_filling_the_memory_of_a_host(run, capsys):
 
 def test_ratio_is_of_turns_and_disagreement_is_told(run):
     rows = {
-        "ours": {"values": [[1.0, 2.0]], "precision": "float32"},
-        "torch": {"values": [[1.0, 1.0]], "precision": "float32"},
+        "ours": {"values": [[1.0, 2.0]], "precision": "float32", "parameters": 3},
+        "torch": {"values": [[1.0, 1.0]], "precision": "float32", "parameters": 4},
     }
     run.compare(rows, {"ours": [[1.0], [2.0], [1.0]], "torch": [[3.0], [4.0], [2.0]]})
     assert rows["torch"]["ours_is_faster_by"] == 2
     assert rows["torch"]["largest_difference"] == 0.5
     assert "VALUES DIFFER" in run._notes(rows["torch"])
+    assert "PARAMETERS DIFFER" in run._notes(rows["torch"])
     assert run._notes(rows["ours"]) == ""
