@@ -18,7 +18,7 @@ SYSTEMS = {
     "fersnet": 96,
 }
 """Name to the side of the images."""
-SHORT_SIZES = {"cfnet": 28, "eac_resnet50": 48, "eac_mobilenet_v2": 48}
+SHORT_SIZES = {"cfnet": 28, "eac_resnet50": 48, "eac_mobilenet_v2": 48, "fersnet": 64}
 TRAIN_BATCH, THROUGHPUT_BATCH = 16, 32
 
 FORMS = ("plain", "ours", "torch", "torch.compile", "onnxruntime")
