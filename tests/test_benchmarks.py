@@ -27,7 +27,8 @@ def test_short_run_measures_and_says_what_is_missing(run, monkeypatch, tmp_path)
     run.main([*chosen.split(), "--output", str(output)])
     rows = {row["form"]: row for row in json.loads(output.read_text())["results"]}
     assert set(rows) == {"plain", "ours", "onnxruntime"}
-    assert rows["onnxruntime"]["skipped"] == "onnxruntime not installed"
+    skipped = rows["onnxruntime"]["skipped"]
+    assert skipped.startswith("onnxruntime") and skipped.endswith("not installed")
     for form in ("plain", "ours"):
         row = rows[form]
         assert row["median_s"] > 0 and row["compile_s"] > 0, row
