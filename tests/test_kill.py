@@ -12,7 +12,7 @@ from jaxfer import train
 
 SMALL = (
     "--config=quickstart.py",
-    "--config.epochs=3",
+    "--config.epochs=2",
     "--config.fusion.epochs=2",
     "--config.data.image_size=28",
     "--config.method.image_size=28",
@@ -72,7 +72,7 @@ def test_a_killed_run_continues_to_the_same_bits(tmp_path, monkeypatch):
 
     # In the first epoch, in the second stage, and while results are written.
     kill_when(killed, data, checkpoints(2))
-    kill_when(killed, data, checkpoints(3_000_001))
+    kill_when(killed, data, checkpoints(2_000_001))
     kill_when(killed, data, lambda: any(killed.glob("fold_*/predictions_last.npz")))
     output = finish(killed, data)
     assert "continuing at stage fusion" in output
