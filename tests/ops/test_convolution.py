@@ -94,8 +94,31 @@ def test_values_and_gradients(
         )
 
 
+@pytest.mark.parametrize(
+    "size, kernel, options",
+    [
+        ((2, 2), (3, 3), {}),
+        ((1, 3), (3, 3), {"strides": 2, "padding": 1}),
+        ((4, 2), (3, 3), {"dilation": 2, "padding": 2}),
+        ((2, 5), (4, 2), {"strides": (1, 2), "padding": 2}),
+    ],
+)
+def test_an_image_smaller_than_the_kernel(size, kernel, options):
+    with jax.enable_x64():
+        arguments = operands(size, 16, kernel, 4)
+        shape = jax.eval_shape(lambda x, k: plain(x, k, **options), *arguments).shape
+        weights = jnp.asarray(np.random.default_rng(1).standard_normal(shape))
+        assert_same(
+            first_order(lambda x, k: ops.conv(x, k, **options), weights),
+            first_order(lambda x, k: plain(x, k, **options), weights),
+            arguments,
+            1e-12,
+        )
+
+
 CASES = [
     ((3, 3), 16, 4, {}),
+    ((6, 7), 2, 3, {"padding": 3}),
     ((3, 3), 16, 3, {"strides": 2}),
     ((1, 1), 3, 4, {"strides": 2}),
     ((3, 3), 4, 4, {"strides": 2, "groups": 4}),
