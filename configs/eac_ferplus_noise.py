@@ -17,7 +17,7 @@ from jaxfer.methods import eac
 
 def get_config() -> ml_collections.ConfigDict:
     config = eac.default_config()
-    config.epochs = 12
+    config.epochs = 8
     config.batch_size = 64
     config.method.backbone = "resnet18"
     config.method.stem = "torchvision"
