@@ -12,7 +12,7 @@ import toy
 from jaxfer import config as configs
 from jaxfer import data as datasets
 from jaxfer.data import labels
-from jaxfer.train import experiment, feed
+from jaxfer.train import experiment, feed, orders
 
 SHIPPED = sorted(Path(configs.__file__).parents[1].glob("configs/*.py"))
 
@@ -59,6 +59,14 @@ def shrink(config):
     return config
 
 
+def first_batch(data, order):
+    """The batch of an order's first step."""
+    rows = order[0, 0]
+    batch = {name: array[rows] for name, array in feed.table_arrays(data).items()}
+    batch["image"] = datasets.read_images(data, rows, SIZE)
+    return jax.tree.map(jnp.asarray, batch)
+
+
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda p: p.stem)
 def test_a_shipped_config_trains_one_shrunk_step(path, tmp_path, monkeypatch):
     config = configs.read_config(path)
@@ -70,27 +78,26 @@ def test_a_shipped_config_trains_one_shrunk_step(path, tmp_path, monkeypatch):
     monkeypatch.setattr(experiment.data, "load", lambda *args, **kwargs: data)
     opened = experiment.open_experiment(shrink(config), tmp_path)
     assert len(opened.folds) == (1 if config.protocol.kind == "given" else 2)
-    method, rows = opened.method, opened.folds[0].train[: config.batch_size]
-    table = feed.table_arrays(data)
-    batch = {name: jnp.asarray(array[rows]) for name, array in table.items()}
-    batch["image"] = jnp.asarray(datasets.read_images(data, rows, SIZE))
-    key = jax.random.key(0)
-    state = jax.jit(method.init)(key, batch["image"][:1])
-    for stage in method.stages:
-        seen = dict(batch)
-        if stage.features is not None:
-            del seen["image"]
-            features = jax.jit(stage.features)(state.variables, batch["image"])
-            seen["features"] = features
-        before = state.variables["params"]
-        state, metrics = jax.jit(stage.train_step)(state, seen, key)
-        assert np.isfinite([total for total, _ in metrics.values()]).all()
-        moved = jax.tree.map(
-            lambda a, b: (a != b).any(), before, state.variables["params"]
-        )
-        assert any(jax.tree.leaves(moved))
-    logits = jax.jit(method.predict)(state.variables, batch["image"]).logits
-    assert logits.shape == (len(rows), len(classes))
+    method, key = opened.method, jax.random.key(0)
+    images = np.zeros((1, SIZE, SIZE, 3), np.uint8)
+    state = jax.jit(method.init)(key, images)
+    for index, stage in enumerate(method.stages):
+        drawn = orders.train_order(stage, index, 0, opened.runs[:1], data.table)
+        for one, order in zip(stage.passes, drawn, strict=True):
+            batch = first_batch(data, order)
+            images = batch["image"]
+            if stage.features is not None:
+                del batch["image"]
+                batch["features"] = jax.jit(stage.features)(state.variables, images)
+            before = state.variables["params"]
+            state, metrics = jax.jit(one.train_step)(state, batch, key)
+            assert np.isfinite([total for total, _ in metrics.values()]).all()
+            moved = jax.tree.map(
+                lambda a, b: (a != b).any(), before, state.variables["params"]
+            )
+            assert any(jax.tree.leaves(moved))
+    logits = jax.jit(method.predict)(state.variables, images).logits
+    assert logits.shape == (len(images), len(classes))
     assert np.isfinite(logits).all()
 
 

@@ -10,7 +10,7 @@ from jaxfer import losses
 from jaxfer.config import base_config
 from jaxfer.data import Dataset
 from jaxfer.data.dataset import Table
-from jaxfer.methods import Method, Plateau, Selection, Stage, common
+from jaxfer.methods import Method, Pass, Plateau, Selection, Stage, common
 from jaxfer.models import Outputs
 
 CLASSES = ("left", "middle", "right")
@@ -124,8 +124,7 @@ def method(config, *, num_classes, steps_per_epoch):
         Stage(
             "first",
             config.epochs,
-            config.batch_size,
-            step("first"),
+            (Pass(step("first"), config.batch_size),),
             predict_first,
             selection=Selection("loss", "min"),
             plateau=Plateau("loss", "min", 0.5, 1),
@@ -133,8 +132,7 @@ def method(config, *, num_classes, steps_per_epoch):
         Stage(
             "second",
             2,
-            config.batch_size,
-            step("second"),
+            (Pass(step("second"), config.batch_size),),
             predict_second,
             features=lambda variables, images: predict_first(variables, images).logits,
         ),

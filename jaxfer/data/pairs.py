@@ -69,7 +69,7 @@ def pair_order(
     batch_size: int,
     rng: np.random.Generator,
 ) -> Rows:
-    """Draws the pairs of one epoch: source rows, and their target rows.
+    """Draws the pairs of one epoch: source rows, each before its target row.
 
     Every pairable row is a source once, in random order; the remainder that
     does not fill a batch is dropped. Its target is of the same subject: first
@@ -80,29 +80,33 @@ def pair_order(
       labels: classes of the whole table, int32 (N,); `rows` point into it.
       subjects: who is seen, str (N,).
       rows: the rows to draw from, int32 (n,).
-      batch_size: pairs per step, B.
+      batch_size: images per step, B, two a pair.
       rng: the only source of chance; the same state gives the same order.
 
     Returns:
-      int32 (S, B, 2): source row, target row.
+      int32 (S, B): source row, its target row, the next source row, ...
 
     Raises:
-      ConfigError: a batch size below 1.
+      ConfigError: a batch size that is not 2 or another even number.
       DataError: as in `pairable`, or fewer pairable rows than one batch.
     """
-    if batch_size < 1:
-        raise ConfigError(f"The batch size must be at least 1, found {batch_size}.")
+    pairs, rest = divmod(batch_size, 2)
+    if pairs < 1 or rest:
+        raise ConfigError(
+            "A batch of pairs holds an even number of images, 2 at least; found"
+            f" {batch_size}."
+        )
     found = pairable(labels, subjects, rows)
-    steps = found.rows.size // batch_size
+    steps = found.rows.size // pairs
     if steps == 0:
         raise DataError(
             f"{found.rows.size} images have a partner ({found.alone.size} are of "
             f"people seen with one expression), fewer than one batch of "
-            f"{batch_size}. Lower the batch size or use fewer folds."
+            f"{pairs} pairs. Lower the batch size or use fewer folds."
         )
-    source = rng.permutation(found.rows)[: steps * batch_size]
+    source = rng.permutation(found.rows)[: steps * pairs]
     target = _targets(labels, subjects, found.rows, source, rng)
-    return np.stack([source, target], axis=-1).reshape(steps, batch_size, 2)
+    return np.stack([source, target], axis=-1).reshape(steps, batch_size)
 
 
 def _targets(

@@ -6,6 +6,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from jaxfer.data.pairs import pair_order
 from jaxfer.errors import ConfigError, DataError
 
 Rows = NDArray[np.int32]
@@ -104,13 +105,16 @@ def _full_batches(rows: Rows, batch_size: int) -> int:
 
 _Sampler = Callable[[NDArray[np.int32], Rows, int, np.random.Generator], Rows]
 
+PAIRS = "pairs"
+"""The sampler that needs to know who is seen."""
+
 SAMPLERS: dict[str, _Sampler] = {
     "shuffle": _shuffle,
     "sequential": _sequential,
     "balanced": _balanced,
     "triplet": _triplet,
 }
-"""Samplers by the name that a stage gives."""
+"""The other samplers by the name that a method gives."""
 
 
 def epoch_order(
@@ -120,6 +124,7 @@ def epoch_order(
     *,
     batch_size: int,
     rng: np.random.Generator,
+    subjects: NDArray[np.str_],
 ) -> Rows:
     """Draws the batches of one epoch.
 
@@ -129,30 +134,34 @@ def epoch_order(
     likely as any other, as many steps as `shuffle`. `triplet` puts equally many
     images of each class into every batch, none twice unless a class has too
     few; as many steps as `shuffle`, and at least one. Classes are those that
-    `rows` have, not all of the data set.
+    `rows` have, not all of the data set. `pairs` is `jaxfer.data.pairs.pair_order`.
 
     Args:
-      name: a key of `SAMPLERS`.
+      name: a key of `SAMPLERS`, or `PAIRS`.
       labels: classes of the whole table, int32 (N,); `rows` point into it.
       rows: the rows to draw from, int32 (n,).
       batch_size: rows per step, B.
       rng: the only source of chance; the same state gives the same order.
+      subjects: who is seen, str (N,), "" where unknown; read by `pairs` alone.
 
     Returns:
       int32 (S, B), one line per step.
 
     Raises:
-      ConfigError: an unknown sampler or a batch size below 1.
+      ConfigError: an unknown sampler, a batch size below 1, or an odd one for pairs.
       DataError: `shuffle` or `balanced` with fewer rows than one batch;
         `triplet` with a batch size that is not a multiple of the number of
-        classes, or with one class alone.
+        classes, or with one class alone; `pairs` without subjects or partners.
     """
-    if name not in SAMPLERS:
-        near = difflib.get_close_matches(name, SAMPLERS, n=1, cutoff=0.0)[0]
+    known = [*SAMPLERS, PAIRS]
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]
         raise ConfigError(
-            f"Unknown sampler {name!r}; expected one of {sorted(SAMPLERS)}. "
+            f"Unknown sampler {name!r}; expected one of {sorted(known)}. "
             f"Did you mean {near!r}?"
         )
     if batch_size < 1:
         raise ConfigError(f"The batch size must be at least 1, found {batch_size}.")
+    if name == PAIRS:
+        return pair_order(labels, subjects, rows, batch_size=batch_size, rng=rng)
     return SAMPLERS[name](labels, np.asarray(rows, np.int32), batch_size, rng)

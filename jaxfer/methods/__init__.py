@@ -5,13 +5,23 @@ import importlib
 import ml_collections
 
 from jaxfer.errors import ConfigError
-from jaxfer.methods.base import Batch, Method, Plateau, Selection, Stage, State
+from jaxfer.methods.base import Batch, Method, Pass, Plateau, Selection, Stage, State
 
-__all__ = ["Batch", "Method", "Plateau", "Selection", "Stage", "State", "create"]
+__all__ = [
+    "Batch",
+    "Method",
+    "Pass",
+    "Plateau",
+    "Selection",
+    "Stage",
+    "State",
+    "create",
+]
 
 _METHODS = {
     "cfnet": "jaxfer.methods.cfnet",
     "eac": "jaxfer.methods.eac",
+    "epm": "jaxfer.methods.epm",
     "lfn": "jaxfer.methods.lfn",
     "lfnsb": "jaxfer.methods.lfnsb",
 }

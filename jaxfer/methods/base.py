@@ -74,36 +74,53 @@ class Plateau(NamedTuple):
     min_scale: float = 0.0
 
 
+class Pass(NamedTuple):
+    """One pass over the training part.
+
+    Attributes:
+      train_step: `(state, batch, key) -> (state, metrics)`, one optimiser step
+        (a GAN may take several inside). Pure; the trainer jits and vmaps it.
+      batch_size: images per step.
+      sampler: how batches are drawn; a name of `jaxfer.data.samplers`. Those of
+        `pairs` alternate: an image, another expression of the same person.
+    """
+
+    train_step: Callable[[State, Batch, Array], tuple[State, Metrics]]
+    batch_size: int
+    sampler: str = "shuffle"
+
+
 class Stage(NamedTuple):
     """One stage of training.
 
     Attributes:
       name: as in logs, checkpoints and reports.
-      epochs: how many passes over the training part.
-      batch_size: images per step.
-      train_step: `(state, batch, key) -> (state, metrics)`, one optimiser step
-        (a GAN may take several inside). Pure; the trainer jits and vmaps it.
+      epochs: how often `passes` are made.
+      passes: what an epoch is made of, in this order; most stages have one. Their
+        metrics are added up by name.
       predict: `(variables, inputs) -> Outputs`, deterministic; `inputs` is
         uint8 images, or the stage's features. Judged after every epoch.
       features: `(variables, images) -> pytree`, or None. Where given, it is
         computed once per image when the stage begins, and batches carry its
         rows as `features` instead of `image`.
       trains: what the stage trains, in words, for logs.
-      sampler: how batches are drawn; a name of `jaxfer.data.samplers`.
       selection: see `Selection`.
       plateau: see `Plateau`; None leaves `lr_scale` at 1.
     """
 
     name: str
     epochs: int
-    batch_size: int
-    train_step: Callable[[State, Batch, Array], tuple[State, Metrics]]
+    passes: tuple[Pass, ...]
     predict: Callable[[Variables, Any], Outputs]
     features: Callable[[Variables, Array], Any] | None = None
     trains: str = "all parameters"
-    sampler: str = "shuffle"
     selection: Selection = Selection()
     plateau: Plateau | None = None
+
+    @property
+    def batch_size(self) -> int:
+        """Images per step where nothing is trained."""
+        return self.passes[0].batch_size
 
 
 class Deployment(NamedTuple):

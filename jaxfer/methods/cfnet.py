@@ -14,7 +14,7 @@ from jaxfer import losses, models, ops
 from jaxfer.config import base_config, optimizer_config
 from jaxfer.errors import ConfigError
 from jaxfer.methods import common
-from jaxfer.methods.base import Batch, Method, Metrics, Stage, State
+from jaxfer.methods.base import Batch, Method, Metrics, Pass, Stage, State
 from jaxfer.methods.optimizers import (
     create_optimizer,
     create_plateau,
@@ -210,19 +210,16 @@ def create(
         Stage(
             name="joint",
             epochs=config.epochs,
-            batch_size=config.batch_size,
-            train_step=joint_step,
+            passes=(Pass(joint_step, config.batch_size, config.data.sampler),),
             predict=predict_joint,
             trains="the network: both branches and the three heads",
-            sampler=config.data.sampler,
             selection=create_selection(config.optim),
             plateau=create_plateau(config.optim),
         ),
         Stage(
             name="fusion",
             epochs=config.fusion.epochs,
-            batch_size=config.fusion.batch_size,
-            train_step=fusion_step,
+            passes=(Pass(fusion_step, config.fusion.batch_size),),
             predict=predict_fusion,
             features=lambda variables, images: (
                 predict_joint(variables, images).features

@@ -25,6 +25,7 @@ from jaxfer.methods.base import (
     Deployment,
     Method,
     Metrics,
+    Pass,
     Stage,
     State,
     Variables,
@@ -256,10 +257,10 @@ def create(
         Stage(
             name=plan.name,
             epochs=plan.epochs,
-            batch_size=config.batch_size,
-            train_step=partial(train_step, plan),
+            passes=(
+                Pass(partial(train_step, plan), config.batch_size, config.data.sampler),
+            ),
             predict=partial(predict, plan),
-            sampler=config.data.sampler,
             selection=create_selection(plan.optim),
             plateau=create_plateau(plan.optim),
         )

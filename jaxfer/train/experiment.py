@@ -16,6 +16,7 @@ import jaxfer
 from jaxfer import data, methods
 from jaxfer.config import differences, validate
 from jaxfer.data import noise
+from jaxfer.data.samplers import PAIRS
 from jaxfer.data.splits import Fold, make_folds
 from jaxfer.errors import CheckpointError, ConfigError
 from jaxfer.methods.base import Method, Variables
@@ -77,11 +78,13 @@ def open_experiment(
     )
     smallest = min(len(fold.train) for fold in folds)
     for stage in method.stages:
-        if stage.batch_size > smallest:
-            raise ConfigError(
-                f"stage {stage.name} takes batches of {stage.batch_size} images, and"
-                f" the smallest training part has {smallest}: lower the batch size"
-            )
+        for one in stage.passes:
+            # Pairs may show an image twice; their sampler counts for itself.
+            if one.batch_size > smallest and one.sampler != PAIRS:
+                raise ConfigError(
+                    f"stage {stage.name} takes batches of {one.batch_size} images, and"
+                    f" the smallest training part has {smallest}: lower the batch size"
+                )
     return Experiment(config, Path(workdir), dataset, folds, runs, method)
 
 
@@ -306,7 +309,8 @@ def _train(
 ) -> None:
     """Train one group and write its results."""
     config, dataset = experiment.config, experiment.dataset
-    sizes = (stage.batch_size for stage in experiment.method.stages)
+    stages = experiment.method.stages
+    sizes = (one.batch_size for stage in stages for one in stage.passes)
     mesh = sharding.create_mesh(len(runs), math.gcd(*sizes))
     checkpoints = Checkpoints(
         experiment.workdir / "checkpoints" / name, keep=config.checkpoint.keep

@@ -1,27 +1,23 @@
 """Training one group of runs (folds times seeds) through all stages."""
 
-import functools
+import itertools
 import sys
 import time
 from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jax.sharding import Mesh
-from jax.tree_util import keystr, tree_leaves_with_path, tree_map_with_path
 from tqdm import tqdm
 
-from jaxfer.errors import WeightsError
 from jaxfer.methods.base import Stage, State, Variables
-from jaxfer.train import passes, processes, resume, selection, sharding
+from jaxfer.train import passes, processes, resume, sharding, start
 from jaxfer.train import program as programs
 from jaxfer.train.checkpoints import Position
 from jaxfer.train.feed import Feed, Resident, place, table_arrays
 from jaxfer.train.group import DoesNotFit, Group, Progress
-from jaxfer.train.orders import Run, key_data, sequential_order, train_order
+from jaxfer.train.orders import Run, sequential_order, train_order
 from jaxfer.train.program import Source
 
 
@@ -39,7 +35,7 @@ def train_group(group: Group, initial: Variables | None = None) -> Progress:
       CheckpointError: checkpoints exist, and none can be read.
       DoesNotFit: `group.fits` said no.
     """
-    progress = resume.restore(group, _fresh(group, initial))
+    progress = resume.restore(group, start.fresh(group, initial))
     for index in range(progress.position.stage, len(group.method.stages)):
         if index > progress.position.stage:
             _begin_stage(group, progress, index)
@@ -48,80 +44,8 @@ def train_group(group: Group, initial: Variables | None = None) -> Progress:
     return progress
 
 
-def lay_over(fresh: Variables, part: Variables) -> Variables:
-    """Fresh variables (R, ...) with the leaves of `part` in their places, for all runs.
-
-    Raises:
-      WeightsError: the part has leaves that the variables lack, or of other shapes.
-    """
-    wrong = []
-    places = {keystr(path): leaf for path, leaf in tree_leaves_with_path(part)}
-
-    def place(path: Any, leaf: Array) -> Array:
-        new = places.pop(keystr(path), None)
-        if new is None:
-            return leaf
-        if new.shape != leaf.shape[1:]:
-            wrong.append(f"{keystr(path)}: {new.shape}, expected {leaf.shape[1:]}")
-            return leaf
-        return jnp.broadcast_to(jnp.asarray(new, leaf.dtype)[None], leaf.shape)
-
-    whole = tree_map_with_path(place, fresh)
-    wrong += [f"{name}: the network has no such array" for name in places]
-    if wrong:
-        raise WeightsError(
-            "the weights to start from do not fit the network:\n  " + "\n  ".join(wrong)
-        )
-    return whole
-
-
 def _by_run(group: Group) -> Any:
     return sharding.by_run(group.mesh)
-
-
-def _fresh(group: Group, initial: Variables | None) -> Progress:
-    keys = sharding.put(key_data(group.runs), _by_run(group))
-    # Zeros and not the first images: initial values must not depend on data.
-    size = group.image_size
-    images = np.zeros((1, size, size, 3), np.uint8)
-
-    states = _initializer(group.method.init, group.mesh)(keys, images)
-    if initial is not None:
-        states = states._replace(variables=sharding.put(initial, _by_run(group)))
-    elif group.method.pretrained is not None:
-        merge = jax.jit(lay_over, out_shardings=_by_run(group))
-        variables = merge(states.variables, group.method.pretrained())
-        states = states._replace(variables=variables)
-    return Progress(states, _start_tracker(group, states.variables), keys)
-
-
-@functools.lru_cache(maxsize=4)  # folds in turn share what is compiled
-def _initializer(init: Callable, mesh: Mesh) -> Callable[..., State]:
-    def one(data: Array, images: Array) -> State:
-        key = jax.random.wrap_key_data(data)
-        return init(jax.random.fold_in(key, 0), images)
-
-    every = jax.vmap(one, in_axes=(0, None))
-    return jax.jit(every, out_shardings=sharding.by_run(mesh))
-
-
-@functools.lru_cache(maxsize=4)
-def _stage_keys(mesh: Mesh) -> Callable[..., Array]:
-    def one(data: Array, number: Array) -> Array:
-        return jax.random.fold_in(jax.random.wrap_key_data(data), number)
-
-    every = jax.vmap(one, in_axes=(0, None))
-    return jax.jit(every, out_shardings=sharding.by_run(mesh))
-
-
-@functools.lru_cache(maxsize=4)
-def _tracker_starter(mesh: Mesh) -> Callable[[Variables], selection.Tracker]:
-    every = jax.vmap(selection.start)
-    return jax.jit(every, out_shardings=sharding.by_run(mesh))
-
-
-def _start_tracker(group: Group, variables: Variables) -> selection.Tracker:
-    return _tracker_starter(group.mesh)(variables)
 
 
 def _begin_stage(group: Group, progress: Progress, index: int) -> None:
@@ -133,39 +57,44 @@ def _begin_stage(group: Group, progress: Progress, index: int) -> None:
         step=sharding.put(np.zeros(len(group.runs), np.int32), _by_run(group)),
         lr_scale=sharding.put(np.ones(len(group.runs), np.float32), _by_run(group)),
     )
-    progress.tracker = _start_tracker(group, variables)
+    progress.tracker = start.tracker(group, variables)
     progress.position, progress.sums = Position(index, 0, 0), None
 
 
 def _train_stage(group: Group, progress: Progress, index: int) -> None:
-    stage, labels = group.method.stages[index], group.dataset.table.label
+    stage, table = group.method.stages[index], group.dataset.table
     began = time.perf_counter() - progress.seconds.get(stage.name, 0.0)
     if progress.position.epoch == stage.epochs:
         return
     feed = _stage_feed(group, stage, progress.states)
-    order = train_order(stage, index, progress.position.epoch, group.runs, labels)
-    steps = order.shape[1]
-    ragged = bool((order[:, :, 0] < 0).any())
+    orders = train_order(stage, index, progress.position.epoch, group.runs, table)
+    # Where each pass of an epoch begins, in steps, and where the last one ends.
+    bounds = list(itertools.accumulate((o.shape[1] for o in orders), initial=0))
+    steps = bounds[-1]
+    ragged = any((order[:, :, 0] < 0).any() for order in orders)
     program = programs.build(stage, group.mesh, ragged=ragged, select=group.validated)
-    like = feed.example(order)
-    zero_sums = programs.zeros(program.metrics, progress.states, like)
+    sources = [feed.example(order) for order in orders]
+    zero_sums: dict[str, Any] = {}
+    for metrics, like in zip(program.metrics, sources, strict=True):
+        zero_sums |= programs.zeros(metrics, progress.states, like)
     sums = sharding.put(
         zero_sums if progress.sums is None else progress.sums, _by_run(group)
     )
-    keys = _stage_keys(group.mesh)(progress.keys, np.int32(index + 1))
+    keys = start.stage_keys(group.mesh)(progress.keys, np.int32(index + 1))
     compiling, none = time.perf_counter(), np.int32(0)
-    step = program.train.lower(progress.states, sums, like, keys, none, none).compile()
-    if index == 0 and not processes.agree(group.fits(step)):
+    compiled = [
+        train.lower(progress.states, sums, like, keys, none, none).compile()
+        for train, like in zip(program.train, sources, strict=True)
+    ]
+    if index == 0 and not processes.agree(all(map(group.fits, compiled))):
         raise DoesNotFit
     group.say(
         f"{stage.name}: {_names(group.runs)}, {stage.epochs} epochs of {steps} steps"
-        f" of {stage.batch_size} images; trains {stage.trains}; compiled in"
+        f" of {_sizes(stage)} images; trains {stage.trains}; compiled in"
         f" {time.perf_counter() - compiling:.1f} s"
     )
-    judge, pace = (
-        _judge(group, stage, program, feed, progress.states, like),
-        passes.Pace(),
-    )
+    judge = _judge(group, stage, program, feed, progress.states, sources[0])
+    paces = [passes.Pace() for _ in compiled]
     saved_at = time.perf_counter()
 
     def save_if_due(states: State, sums: Any, at: Position, due: bool = False) -> None:
@@ -189,17 +118,33 @@ def _train_stage(group: Group, progress: Progress, index: int) -> None:
         dynamic_ncols=True,
     ) as bar:
         for epoch in range(first.epoch, stage.epochs):
-            order = train_order(stage, index, epoch, group.runs, labels)
+            orders = train_order(stage, index, epoch, group.runs, table)
+            done = first.step if epoch == first.epoch else 0
+            for number, order in enumerate(orders):
+                before, after = bounds[number : number + 2]
+                if done >= after:
+                    continue
 
-            def tick(step: int, states: State, sums: Any, epoch: int = epoch) -> None:
-                bar.update(epoch * steps + step - bar.n)
-                if step < steps:
-                    save_if_due(states, sums, Position(index, epoch, step))
+                def tick(
+                    step: int, states: State, sums: Any, at: tuple = (epoch, before)
+                ) -> None:
+                    step += at[1]
+                    bar.update(at[0] * steps + step - bar.n)
+                    if step < steps:
+                        save_if_due(states, sums, Position(index, at[0], step))
 
-            start = first.step if epoch == first.epoch else 0
-            states, sums = passes.train(
-                step, feed, states, sums, order, keys, start, pace, tick
-            )
+                begin = max(done - before, 0)
+                states, sums = passes.train(
+                    compiled[number],
+                    feed,
+                    states,
+                    sums,
+                    order,
+                    keys,
+                    begin,
+                    paces[number],
+                    tick,
+                )
             values = {"train": programs.means(sums)} | judge(states.variables)
             followed = values["validation" if group.validated else "train"]
             states, progress.tracker = program.end_epoch(
@@ -319,6 +264,11 @@ def _log_epoch(
         },
         refresh=False,
     )
+
+
+def _sizes(stage: Stage) -> str:
+    """Images per step, of each pass where they differ."""
+    return " and ".join(dict.fromkeys(str(one.batch_size) for one in stage.passes))
 
 
 def _names(runs: list[Run]) -> str:

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
+from jaxfer.data.dataset import Table
 from jaxfer.data.samplers import epoch_order
 from jaxfer.data.splits import Fold
 from jaxfer.methods.base import Stage
@@ -39,25 +40,30 @@ def key_data(runs: list[Run]) -> np.ndarray:
 
 
 def train_order(
-    stage: Stage, index: int, epoch: int, runs: list[Run], labels: np.ndarray
-) -> np.ndarray:
-    """The rows (R, S, B) of one epoch; shorter runs end in rows of -1.
+    stage: Stage, index: int, epoch: int, runs: list[Run], table: Table
+) -> list[np.ndarray]:
+    """The rows (R, S, B) of an epoch's passes; shorter runs end in rows of -1.
 
-    They depend on the run, the stage's index and the epoch alone, so that a
+    They depend on the run, the stage's index and the pass alone, so that a
     continued run, alone or among others, reads the same images.
     """
-    return _stack(
-        [
-            epoch_order(
-                stage.sampler,
-                labels if run.given is None else run.given,
-                run.rows.train,
-                batch_size=stage.batch_size,
-                rng=np.random.default_rng([run.seed, run.fold, index, epoch]),
-            )
-            for run in runs
-        ]
-    )
+    made = epoch * len(stage.passes)
+    return [
+        _stack(
+            [
+                epoch_order(
+                    one.sampler,
+                    table.label if run.given is None else run.given,
+                    run.rows.train,
+                    batch_size=one.batch_size,
+                    rng=np.random.default_rng([run.seed, run.fold, index, number]),
+                    subjects=table.subject,
+                )
+                for run in runs
+            ]
+        )
+        for number, one in enumerate(stage.passes, start=made)
+    ]
 
 
 def sequential_order(parts: list[np.ndarray], batch_size: int) -> np.ndarray:
@@ -70,6 +76,7 @@ def sequential_order(parts: list[np.ndarray], batch_size: int) -> np.ndarray:
                 rows,
                 batch_size=batch_size,
                 rng=np.random.default_rng(0),  # this sampler draws nothing
+                subjects=np.zeros(0, np.str_),
             )
             for rows in parts
         ]

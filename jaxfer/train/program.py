@@ -44,9 +44,9 @@ class Program(NamedTuple):
     """The jitted functions of one stage; R runs, B images a step.
 
     Attributes:
-      train: `(states, sums, source, keys, start, stop)`, the steps start..stop of
-        a source; returns (states, sums, token). States and sums are donated; the
-        token can be waited for.
+      train: for each pass of an epoch, `(states, sums, source, keys, start, stop)`,
+        the steps start..stop of a source; returns (states, sums, token). States and
+        sums are donated; the token can be waited for.
       judge: `(variables, totals, source, start, stop)`, totals plus the examples
         of these steps: {head: Classification}.
       outputs: `(variables, source, step) -> {name: (R, B, ...)}`, logits of all
@@ -54,16 +54,17 @@ class Program(NamedTuple):
       features: `(variables, source, step) -> pytree`, leading axes R, B, of a
         source whose one order all runs share; or None.
       end_epoch: `(states, tracker, values, epoch) -> (states, tracker)`.
-      metrics: `(states, source)`, what a step adds to `sums`; for its shapes.
+      metrics: for each pass, `(states, source)`, what a step adds to `sums`; for
+        its shapes.
       totals: `(variables, source)`, what a step adds to `totals`; for its shapes.
     """
 
-    train: Any
+    train: tuple[Any, ...]
     judge: Any
     outputs: Any
     features: Any
     end_epoch: Any
-    metrics: Any
+    metrics: tuple[Any, ...]
     totals: Any
 
 
@@ -139,11 +140,19 @@ def build(
         return lax.fori_loop(start, stop, body, carry)
 
     def one_step(
-        state: State, sums: Any, batch: Batch, key: Array, valid: Array
+        train_step: Callable,
+        state: State,
+        sums: Any,
+        batch: Batch,
+        key: Array,
+        valid: Array,
     ) -> tuple[State, Any]:
         key = jax.random.fold_in(key, state.step)
-        new_state, values = stage.train_step(state, taught(batch), key)
-        new_sums = jax.tree.map(jnp.add, sums, values)
+        new_state, values = train_step(state, taught(batch), key)
+        new_sums = sums | {
+            name: jax.tree.map(jnp.add, sums[name], value)
+            for name, value in values.items()
+        }
         if not ragged:
             return new_state, new_sums
         return jax.tree.map(
@@ -153,19 +162,27 @@ def build(
         )
 
     def train(
-        states: State, sums: Any, source: Source, keys: Array, start: Array, stop: Array
+        train_step: Callable,
+        states: State,
+        sums: Any,
+        source: Source,
+        keys: Array,
+        start: Array,
+        stop: Array,
     ) -> tuple[State, Any, Array]:
+        one = functools.partial(one_step, train_step)
+
         def body(step: Array, carry: tuple) -> tuple:
             states, sums = carry
             batch, real = batch_at(source, step)
-            return over_runs(one_step, states, sums, batch, keys, real[:, 0])
+            return over_runs(one, states, sums, batch, keys, real[:, 0])
 
         states, sums = repeat(source, start, stop, body, (states, sums))
         return states, sums, jnp.copy(states.step)
 
-    def step_metrics(states: State, source: Source) -> Any:
+    def step_metrics(train_step: Callable, states: State, source: Source) -> Any:
         def one(state: State, batch: Batch) -> Any:
-            return stage.train_step(state, taught(batch), jax.random.key(0))[1]
+            return train_step(state, taught(batch), jax.random.key(0))[1]
 
         return over_runs(one, states, batch_at(source, 0)[0])
 
@@ -228,12 +245,17 @@ def build(
 
     jit = functools.partial(jax.jit, out_shardings=sharding.by_run(mesh))
     return Program(
-        train=jit(train, donate_argnums=(0, 1)),
+        train=tuple(
+            jit(functools.partial(train, one.train_step), donate_argnums=(0, 1))
+            for one in stage.passes
+        ),
         judge=jit(judge),
         outputs=jit(outputs),
         features=features_of and jit(features),
         end_epoch=jit(end_epoch, donate_argnums=(0, 1)),
-        metrics=jit(step_metrics),
+        metrics=tuple(
+            jit(functools.partial(step_metrics, one.train_step)) for one in stage.passes
+        ),
         totals=jit(functools.partial(totals_at, step=0)),
     )
 

@@ -15,7 +15,8 @@ def people(n, subjects, classes, seed):
 
 def order(labels, who, rows, batch_size, seed=0):
     rng = np.random.default_rng(seed)
-    return pair_order(labels, who, rows, batch_size=batch_size, rng=rng)
+    flat = pair_order(labels, who, rows, batch_size=2 * batch_size, rng=rng)
+    return flat.reshape(-1, batch_size, 2)
 
 
 @given(
@@ -61,8 +62,8 @@ def test_other_expressions_are_equally_likely():
     rows = np.arange(labels.size, dtype=np.int32)
     rng = np.random.default_rng(0)
     drawn = np.concatenate(
-        [pair_order(labels, who, rows, batch_size=40, rng=rng)[0] for _ in range(200)]
-    )
+        [pair_order(labels, who, rows, batch_size=80, rng=rng)[0] for _ in range(200)]
+    ).reshape(-1, 2)
     table = np.zeros((4, 4))
     np.add.at(table, (labels[drawn[:, 0]], labels[drawn[:, 1]]), 1)
     table /= table.sum(axis=1, keepdims=True)
@@ -89,5 +90,5 @@ def test_errors_say_what_to_do():
         order(labels, np.array(["a", "b", "c"]), rows, 1)
     with pytest.raises(DataError, match=r"2 images have a partner \(1 are"):
         order(labels, np.array(["a", "a", "b"]), rows, 3)
-    with pytest.raises(ConfigError, match="at least 1"):
+    with pytest.raises(ConfigError, match="even number"):
         order(labels, np.array(["a", "a", "b"]), rows, 0)

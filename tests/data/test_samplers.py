@@ -11,7 +11,10 @@ LABELS = np.zeros(1000, np.int32)
 
 def order(name, rows, batch_size, seed=0, labels=LABELS):
     rng = np.random.default_rng(seed)
-    return epoch_order(name, labels, rows, batch_size=batch_size, rng=rng)
+    subjects = np.zeros(labels.shape, "<U1")
+    return epoch_order(
+        name, labels, rows, batch_size=batch_size, rng=rng, subjects=subjects
+    )
 
 
 def several_classes(counts, seed=0):

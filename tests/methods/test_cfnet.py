@@ -32,7 +32,7 @@ def batch():
 def trained():
     method, data = make(weighting="uncertainty"), batch()
     state = jax.jit(method.init)(KEY, data["image"])
-    after, metrics = jax.jit(method.stages[0].train_step)(state, data, KEY)
+    after, metrics = jax.jit(method.stages[0].passes[0].train_step)(state, data, KEY)
     return method, state, after, metrics
 
 
@@ -61,7 +61,7 @@ def test_the_second_stage_trains_the_fusion_alone_on_the_features(trained):
     stage = method.stages[1]
     data = batch()
     features = stage.features(state.variables, data.pop("image"))
-    step = jax.jit(stage.train_step)
+    step = jax.jit(stage.passes[0].train_step)
     after, _ = step(state, data | {"features": features}, KEY)
     before, now = state.variables, after.variables
     chex.assert_trees_all_equal(

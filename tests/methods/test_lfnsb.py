@@ -39,7 +39,7 @@ def batch():
 @functools.cache
 def trained():
     method = create()
-    step = jax.jit(lambda s: method.stages[0].train_step(s, batch(), KEY))
+    step = jax.jit(lambda s: method.stages[0].passes[0].train_step(s, batch(), KEY))
     start = jax.jit(method.init)(KEY, batch()["image"])
     return method, start, *step(start)
 

@@ -10,7 +10,7 @@ from jaxfer.errors import ConfigError, WeightsError
 from jaxfer.methods import supervised
 from jaxfer.models import Outputs
 from jaxfer.models.layers import BatchNorm, Conv
-from jaxfer.train.loop import lay_over
+from jaxfer.train.start import lay_over
 from jaxfer.weights import model_file
 
 KEY = jax.random.key(0)
@@ -56,7 +56,7 @@ def batch(count=6):
 def trained(steps=1, network=None, **fields):
     method = supervised.create(config(**fields), network or Small(), steps_per_epoch=1)
     state = method.init(KEY, batch()["image"])
-    step = jax.jit(method.stages[0].train_step)
+    step = jax.jit(method.stages[0].passes[0].train_step)
     for number in range(steps):
         state, metrics = step(state, batch(), jax.random.fold_in(KEY, number))
     return method, state, metrics

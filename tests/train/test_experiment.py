@@ -116,10 +116,20 @@ def test_the_same_seed_gives_the_same_bits_and_another_does_not(tmp_path):
     assert rows_of(tmp_path / "one") != rows_of(tmp_path / "other")
 
 
+def two_passes(*args, **kwargs):
+    """The toy method; an epoch of its first stage goes over pairs as well."""
+    method = toy.method(*args, **kwargs)
+    first, *others = method.stages
+    (once,) = first.passes
+    again = once._replace(sampler="pairs", batch_size=24)
+    return method._replace(stages=(first._replace(passes=(once, again)), *others))
+
+
 @pytest.mark.parametrize("resident", ["always", "never"])
 def test_a_run_stopped_anywhere_continues_to_the_same_bits(
     tmp_path, monkeypatch, resident
 ):
+    monkeypatch.setattr(experiment.methods, "create", two_passes)
     config = toy.config(kind="given")
     config.data.resident = resident
     config.checkpoint.every_seconds = 0.0
@@ -152,6 +162,9 @@ def test_a_run_stopped_anywhere_continues_to_the_same_bits(
     else:
         pytest.fail("the run never came to its end")
     assert len(saves) > 6 and any("continuing at" in line for line in lines)
+    # Each pass over the 36 images to train on.
+    trained = rows_of(tmp_path / "whole")[0]["step"]
+    assert int(trained) == 36 // 6 + 36 // 12
     assert rows_of(tmp_path / "stopped") == rows_of(tmp_path / "whole")
     for selection in ("last", "validation"):
         chex.assert_trees_all_equal(
@@ -244,11 +257,12 @@ def test_every_stage_is_told_the_wrong_labels_and_judged_by_the_true(
 
         def tell(stage):
             def train_step(state, batch, key):
-                state, metrics = stage.train_step(state, batch, key)
+                state, metrics = stage.passes[0].train_step(state, batch, key)
                 told = jnp.sum(batch["label"]).astype(jnp.float32)
                 return state, metrics | {"label": (told, metrics["loss"][1])}
 
-            return stage._replace(train_step=train_step)
+            told = stage.passes[0]._replace(train_step=train_step)
+            return stage._replace(passes=(told,))
 
         return method._replace(stages=tuple(map(tell, method.stages)))
 

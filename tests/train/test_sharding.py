@@ -38,11 +38,11 @@ def step(count, devices):
     order = np.stack([np.arange(12).reshape(2, 6) + 7 * r for r in range(count)])
     placed = sharding.put(order.astype(np.int32), sharding.orders(mesh, count))
     source, program = programs.Source(arrays, placed), programs.build(stage, mesh)
-    sums = programs.zeros(program.metrics, states, source)
+    sums = programs.zeros(program.metrics[0], states, source)
     sums = sharding.put(sums, sharding.by_run(mesh))
     for at in range(2):
         between = np.int32(at), np.int32(at + 1)
-        states, sums, _ = program.train(states, sums, source, keys, *between)
+        states, sums, _ = program.train[0](states, sums, source, keys, *between)
     return states, sums
 
 
@@ -68,12 +68,16 @@ def test_orders_depend_on_seed_fold_stage_and_epoch_alone():
     )
     alone = orders.Run(1, 2, rows, None)
     other = orders.Run(1, 3, rows, None)
-    first = orders.train_order(stage, 0, 5, [alone], data.table.label)
-    among = orders.train_order(stage, 0, 5, [other, alone], data.table.label)
+
+    def order(index, epoch, runs):
+        (only,) = orders.train_order(stage, index, epoch, runs, data.table)
+        return only
+
+    first, among = order(0, 5, [alone]), order(0, 5, [other, alone])
     np.testing.assert_array_equal(first[0], among[1])
     for different in (
-        orders.train_order(stage, 0, 6, [alone], data.table.label),
-        orders.train_order(stage, 1, 5, [alone], data.table.label),
+        order(0, 6, [alone]),
+        order(1, 5, [alone]),
         among[:1],
     ):
         assert not np.array_equal(first, different)
