@@ -14,6 +14,7 @@ os.environ["XLA_FLAGS"] = (
 )
 
 import jax
+import pytest
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
@@ -24,6 +25,20 @@ atexit.register(shutil.rmtree, _CACHE, ignore_errors=True)
 jax.config.update("jax_compilation_cache_dir", _CACHE)
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+@pytest.fixture(scope="session")
+def finished_toy(tmp_path_factory):
+    """The folder of a finished run of the toy; to be read, or copied."""
+    import toy
+
+    from jaxfer import train
+
+    folder = tmp_path_factory.mktemp("finished_toy")
+    with pytest.MonkeyPatch.context() as patch:
+        toy.stand_in(patch)
+        train.run(toy.config(kind="given"), folder, say=lambda line: None)
+    return folder
 
 
 SLOWEST = (

@@ -5,26 +5,20 @@ import pytest
 import toy
 
 import jaxfer
-from jaxfer import cli, export, train
+from jaxfer import cli, export
 from jaxfer import data as datasets
 from jaxfer.errors import CheckpointError, ConfigError
-from jaxfer.train import experiment, results
 from jaxfer.weights import model_file
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("run")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(experiment.data, "load", lambda *a, **k: toy.dataset())
-        patch.setattr(experiment.methods, "create", toy.method)
-        train.run(toy.config(kind="given"), folder, say=lambda line: None)
-    return folder
+@pytest.fixture
+def run(finished_toy):
+    return finished_toy
 
 
 @pytest.fixture(autouse=True)
 def known(monkeypatch):
-    monkeypatch.setattr(results.methods, "create", toy.method)
+    toy.stand_in(monkeypatch)
 
 
 def test_a_file_answers_as_the_run_does(run, tmp_path, capsys):

@@ -9,25 +9,19 @@ import pytest
 import toy
 
 import jaxfer
-from jaxfer import cli, predict, train
+from jaxfer import cli, predict
 from jaxfer.data.decode import decode
 from jaxfer.errors import DataError
-from jaxfer.train import experiment, results
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("run")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(experiment.data, "load", lambda *a, **k: toy.dataset())
-        patch.setattr(experiment.methods, "create", toy.method)
-        train.run(toy.config(kind="given"), folder, say=lambda line: None)
-    return folder
+@pytest.fixture
+def run(finished_toy):
+    return finished_toy
 
 
 @pytest.fixture
 def recognizer(run, monkeypatch):
-    monkeypatch.setattr(results.methods, "create", toy.method)
+    toy.stand_in(monkeypatch)
     return jaxfer.load(run)
 
 

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import toy
 
-from jaxfer import train
-from jaxfer.train import experiment, passes, results
+from jaxfer import data as datasets
+from jaxfer import methods, train
+from jaxfer.train import passes
 
 
 def trainings():
@@ -27,8 +28,8 @@ def main(folder, coordinator, count, index):
     if int(count) > 1:
         train.processes.start(coordinator, int(count), int(index))
     data = toy.dataset()
-    experiment.data.load = lambda *args, **kwargs: data
-    experiment.methods.create = results.methods.create = toy.method
+    datasets.load = lambda *args, **kwargs: data
+    methods.create = toy.method
     passes.DISPATCH_SECONDS = 0.0
     for name, config in trainings().items():
         train.run(config, Path(folder) / name)

@@ -19,7 +19,6 @@ import csv
 import io
 from collections.abc import Sequence
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import jax
@@ -27,7 +26,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxfer import data, train
-from jaxfer.data.noise import read_label_file
 from jaxfer.errors import ConfigError, DataError
 from jaxfer.evaluate import run_folder
 from jaxfer.evaluate.ranking import auroc, highest_first, precision_at
@@ -167,19 +165,6 @@ def answers(restored: train.Restored) -> list[np.ndarray]:
     return found
 
 
-def given_labels(restored: train.Restored, number: int) -> np.ndarray:
-    """The labels (n,) that a run was trained on, in the order of its rows."""
-    run, table = restored.runs[number], restored.dataset.table
-    rows = run.rows.train
-    path = run.dir / "labels.txt"
-    if not path.is_file():
-        return table.label[rows]
-    part = SimpleNamespace(
-        file=table.file[rows], label=table.label[rows], split=table.split[rows]
-    )
-    return read_label_file(path, part, restored.dataset.class_names)
-
-
 def judge(ranking: Ranking, true: np.ndarray) -> dict[str, Any]:
     """How well each score finds labels that are known to be wrong.
 
@@ -268,7 +253,7 @@ def measure(
     selection, restored = restore(folder, selection)
     check_same_data(restored, folder)
     known = bool(restored.config.data.label_noise.kind)
-    given = [given_labels(restored, number) for number in range(len(folder.runs))]
+    given = [run.labels[run.rows.train] for run in restored.runs]
     found = answers(restored)
     labels = restored.dataset.table.label
     position: dict[Run, int] = {run: number for number, run in enumerate(folder.runs)}

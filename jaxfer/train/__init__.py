@@ -1,6 +1,12 @@
 """One trainer for every method; it knows `jaxfer.methods.base` and no more."""
 
-from jaxfer.train.experiment import Restored, RestoredRun, restore, run
-from jaxfer.train.results import Trained, load_run
+from jaxfer.train.experiment import run
+from jaxfer.train.restored import (
+    Restored,
+    RestoredRun,
+    Trained,
+    load_run,
+    restore,
+)
 
 __all__ = ["Restored", "RestoredRun", "Trained", "load_run", "restore", "run"]

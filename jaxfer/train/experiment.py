@@ -1,9 +1,8 @@
 """From a config to a finished working folder."""
 
-import itertools
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import NamedTuple
@@ -12,13 +11,11 @@ import jax
 import ml_collections
 import numpy as np
 
-import jaxfer
 from jaxfer import data, methods
-from jaxfer.config import differences, validate
-from jaxfer.data import noise
+from jaxfer.config import validate
 from jaxfer.data.samplers import PAIRS
 from jaxfer.data.splits import Fold, make_folds
-from jaxfer.errors import CheckpointError, ConfigError
+from jaxfer.errors import ConfigError
 from jaxfer.methods.base import Method, Variables
 from jaxfer.train import memory, processes, results, sharding
 from jaxfer.train.checkpoints import Checkpoints, load_variables
@@ -27,11 +24,10 @@ from jaxfer.train.inputs import create_feed, is_resident, resident_images
 from jaxfer.train.log import MetricsLog, full_disk, is_full_disk, write_json
 from jaxfer.train.loop import train_group
 from jaxfer.train.orders import Run
+from jaxfer.train.runs import plan_runs
+from jaxfer.train.workdir import PLAN, check_shared, claim
 
 Say = Callable[[str], None]
-
-PLAN = "plan.json"
-"""What was decided by the memory there was when a run began."""
 
 
 class Experiment(NamedTuple):
@@ -55,13 +51,19 @@ class Experiment(NamedTuple):
 
 
 def open_experiment(
-    config: ml_collections.ConfigDict, workdir: str | Path
+    config: ml_collections.ConfigDict, workdir: str | Path, *, finished: bool = False
 ) -> Experiment:
     """Open the data set, split it, and build the method.
 
+    Args:
+      config: a whole experiment's config.
+      workdir: where results go.
+      finished: see `jaxfer.train.runs.plan_runs`.
+
     Raises:
       ConfigError: the config is not valid.
-      DataError: the data set is not prepared, or cannot be split that way.
+      DataError: the data set is not prepared, or cannot be split that way, or a list
+        of labels does not fit it.
     """
     validate(config)
     dataset = data.load(
@@ -71,7 +73,7 @@ def open_experiment(
     )
     protocol = SimpleNamespace(**config.protocol.to_dict())
     folds = make_folds(dataset.table, dataset.class_names, protocol)
-    runs = list(_runs(config, Path(workdir), dataset, folds))
+    runs = list(plan_runs(config, Path(workdir), dataset, folds, finished=finished))
     steps = max(len(fold.train) for fold in folds) // config.batch_size
     method = methods.create(
         config, num_classes=len(dataset.class_names), steps_per_epoch=steps
@@ -86,62 +88,6 @@ def open_experiment(
                     f" the smallest training part has {smallest}: lower the batch size"
                 )
     return Experiment(config, Path(workdir), dataset, folds, runs, method)
-
-
-def _runs(
-    config: ml_collections.ConfigDict,
-    workdir: Path,
-    dataset: data.Dataset,
-    folds: list[Fold],
-) -> Iterator[Run]:
-    """Folds within rates of label noise within seeds."""
-    options = config.data.label_noise
-    seeds = range(config.seed, config.seed + config.protocol.num_seeds)
-    rates = tuple(options.rates) if options.kind in noise.KINDS else (None,)
-    for seed, rate in itertools.product(seeds, rates):
-        base = workdir / f"seed_{seed:02d}" if len(seeds) > 1 else workdir
-        if len(rates) > 1:
-            base = base / f"noise_{100 * rate:g}"
-        for number, fold in enumerate(folds):
-            folder = base / f"fold_{number:02d}"
-            given = _given_labels(config, dataset, fold, (seed, number), rate)
-            if given is None:
-                yield Run(seed, number, fold, folder)
-                continue
-            found = np.mean(given[fold.train] != dataset.table.label[fold.train])
-            share = float(found) if rate is None else rate
-            yield Run(seed, number, fold, folder, given, share)
-
-
-def _given_labels(
-    config: ml_collections.ConfigDict,
-    dataset: data.Dataset,
-    fold: Fold,
-    seed: tuple[int, int],
-    rate: float | None,
-) -> np.ndarray | None:
-    """The labels (N,) that a run is trained on, wrong ones among them; or None.
-
-    All rates of one seed and fold draw from one generator: a smaller rate's mistakes
-    are among a greater one's.
-    """
-    options, labels = config.data.label_noise, dataset.table.label.copy()
-    if not options.kind:
-        return None
-    train, names = fold.train, dataset.class_names
-    if options.kind == "file":
-        found = noise.read_label_file(options.file, dataset.table, names)
-        labels[train] = found[train]
-        return labels
-    assert rate is not None
-    labels[train] = noise.corrupt_labels(
-        labels[train],
-        num_classes=len(names),
-        kind=options.kind,
-        rate=rate,
-        rng=np.random.default_rng([*seed, 1]),
-    )
-    return labels
 
 
 def run(
@@ -169,8 +115,8 @@ def run(
     if experiment.method.pretrained is not None:
         experiment.method.pretrained()
     try:
-        processes.on_first(lambda: _claim(config, experiment.workdir))
-        _check_shared(experiment.workdir)
+        processes.on_first(lambda: claim(config, experiment.workdir))
+        check_shared(experiment.workdir)
         _train_all(experiment, command, say if processes.is_first() else _silent)
     except (OSError, ValueError, RuntimeError) as error:
         if is_full_disk(error):
@@ -199,18 +145,6 @@ def _agree(experiment: Experiment) -> None:
                 f" {', '.join(wrong)}: start all by the same command, on the same"
                 " prepared data, in a working folder that they share"
             )
-
-
-def _check_shared(workdir: Path) -> None:
-    """Refuse a working folder that is another on another host."""
-    path = workdir / "config.json"
-    mine = path.read_text() if path.exists() else ""
-    if processes.agree(mine) != mine:
-        raise ConfigError(
-            f"the working folder {workdir} of process {jax.process_index()} is not"
-            " that of the first process: name one with --workdir on a disk that all"
-            " hosts share, such as NFS"
-        )
 
 
 def _train_all(experiment: Experiment, command: str, say: Say) -> None:
@@ -337,31 +271,6 @@ def _train(
         checkpoints.close()
 
 
-def _claim(config: ml_collections.ConfigDict, workdir: Path) -> None:
-    """Write config.json, or check that the one there is of the same experiment."""
-    path = workdir / "config.json"
-    begun = (workdir / "metrics.csv").exists() or (workdir / "checkpoints").exists()
-    if path.exists() and begun:
-        changed = differences(results.read_config(workdir).to_dict(), config.to_dict())
-        if changed:
-            raise CheckpointError(
-                f"{workdir} holds a run of another config; these fields differ:\n  "
-                + "\n  ".join(changed)
-                + "\nName another folder with --workdir, or remove that one."
-            )
-        return
-    try:
-        workdir.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(
-            f"the working folder {workdir} cannot be made ({error}): name another"
-            " with --workdir"
-        ) from error
-    for stale in ("data.json", PLAN):  # of a config that never trained
-        (workdir / stale).unlink(missing_ok=True)
-    write_json(path, config.to_dict() | {"jaxfer_version": jaxfer.__version__})
-
-
 def _summary(experiment: Experiment) -> str:
     dataset, protocol = experiment.dataset, experiment.config.protocol
     fold = experiment.folds[0]
@@ -378,46 +287,3 @@ def _summary(experiment: Experiment) -> str:
         f" {len(fold.test)} test; {len(jax.devices())} {jax.default_backend()}"
         " device(s)"
     )
-
-
-class RestoredRun(NamedTuple):
-    """A finished run with the variables of one selection."""
-
-    seed: int
-    fold: int
-    dir: Path
-    rows: Fold
-    variables: Variables
-
-
-class Restored(NamedTuple):
-    """A finished experiment with its data set."""
-
-    config: ml_collections.ConfigDict
-    workdir: Path
-    dataset: data.Dataset
-    method: Method
-    runs: list[RestoredRun]
-
-
-def restore(workdir: str | Path, selection: str = "last") -> Restored:
-    """A finished experiment, to ask more of its models on its own data.
-
-    Args:
-      workdir: a working folder that `run` finished.
-      selection: "last", or "validation" for the best epoch on validation data.
-
-    Raises:
-      CheckpointError: see `jaxfer.train.load_run`.
-      DataError: its data set is not prepared here.
-    """
-    workdir = Path(workdir)
-    experiment = open_experiment(results.read_config(workdir), workdir)
-    runs = []
-    for number, one in enumerate(experiment.runs):
-        trained = results.load_run(workdir, selection=selection, run=number)
-        runs.append(
-            RestoredRun(one.seed, one.fold, one.folder, one.rows, trained.variables)
-        )
-    config, _, dataset, _, _, method = experiment
-    return Restored(config, workdir, dataset, method, runs)

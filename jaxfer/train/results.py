@@ -1,4 +1,4 @@
-"""What training leaves in a working folder, and reading it back."""
+"""What training leaves in a working folder."""
 
 import datetime
 import hashlib
@@ -8,14 +8,14 @@ import os
 import platform
 from importlib import metadata
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import ml_collections
 import numpy as np
 
 import jaxfer
-from jaxfer import data, methods
+from jaxfer import data
 from jaxfer.data.manifest import near_duplicates, write_manifest
 from jaxfer.data.noise import write_label_file
 from jaxfer.data.splits import Fold
@@ -23,29 +23,14 @@ from jaxfer.errors import CheckpointError
 from jaxfer.methods.base import Method, Variables
 from jaxfer.train import memory, passes, processes, sharding
 from jaxfer.train import program as programs
-from jaxfer.train.checkpoints import load_variables, save_variables
+from jaxfer.train.checkpoints import save_variables
 from jaxfer.train.group import Group, Progress
 from jaxfer.train.log import write_json
 from jaxfer.train.orders import Run, sequential_order
+from jaxfer.train.runs import LABELS
 
 FINISHED = "finished.json"
 """Written last into a run's folder; a run with it is not trained again."""
-
-
-class Trained(NamedTuple):
-    """A method with the variables of one finished run.
-
-    Attributes:
-      config: of its experiment.
-      class_names: K names, in the order of the logits.
-      method: see `jaxfer.methods.base`.
-      variables: of one run and selection.
-    """
-
-    config: ml_collections.ConfigDict
-    class_names: tuple[str, ...]
-    method: Method
-    variables: Variables
 
 
 def finish(group: Group, progress: Progress) -> None:
@@ -120,7 +105,7 @@ def _mark_finished(
         if run.given is not None:
             facts["noise"] = run.noise
             table, every = group.dataset.table, run.rows.train
-            write_label_file(run.folder / "labels.txt", table, run.given, every)
+            write_label_file(run.folder / LABELS, table, run.given, every)
         if group.validated:
             facts["best_epoch"] = int(best_epoch[r])
         write_json(run.folder / FINISHED, facts)
@@ -265,56 +250,3 @@ def _environment() -> dict[str, Any]:
         "processes": jax.process_count(),
         **versions,
     }
-
-
-def read_config(workdir: Path) -> ml_collections.ConfigDict:
-    """The config of a working folder.
-
-    Raises:
-      CheckpointError: not a working folder, or its config.json is damaged.
-    """
-    path = workdir / "config.json"
-    if not path.is_file():
-        raise CheckpointError(
-            f"{workdir} is not a working folder: expected a config.json in it, as"
-            " `python -m jaxfer.launch` writes."
-        )
-    try:
-        values = json.loads(path.read_text())
-    except json.JSONDecodeError as error:
-        raise CheckpointError(f"{path} is not JSON: {error}") from error
-    values.pop("jaxfer_version", None)
-    return ml_collections.ConfigDict(values)
-
-
-def load_run(workdir: str | Path, *, selection: str = "last", run: int = 0) -> Trained:
-    """One finished run, without its data set.
-
-    Args:
-      workdir: a working folder that training finished.
-      selection: "last", or "validation" for the best epoch on validation data.
-      run: which of its folds and seeds, in the order of run.json.
-
-    Raises:
-      CheckpointError: not a working folder, unfinished, damaged, or without
-        that run or selection.
-    """
-    workdir = Path(workdir)
-    config = read_config(workdir)
-    path = workdir / "run.json"
-    if not path.exists():
-        raise CheckpointError(
-            f"{workdir} is not finished: {path.name} is missing. Run its command"
-            " again to continue."
-        )
-    facts = json.loads(path.read_text())
-    if not 0 <= run < len(facts["runs"]):
-        raise CheckpointError(
-            f"{workdir} has runs 0 to {len(facts['runs']) - 1}; asked for {run}"
-        )
-    method = methods.create(
-        config, num_classes=len(facts["class_names"]), steps_per_epoch=1
-    )
-    folder = workdir / facts["runs"][run]["dir"] / f"model_{selection}"
-    variables = load_variables(folder, shapes(config, method))
-    return Trained(config, tuple(facts["class_names"]), method, variables)

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from jaxfer.errors import ConfigError
 from jaxfer.methods.base import Plateau, Selection, State, Variables
 
 
@@ -77,8 +78,13 @@ def metric_value(metrics: dict[str, Any], name: str) -> Array:
     """The value that a rule follows, from an evaluation's computed metrics.
 
     Raises:
-      KeyError: no such metric; names those there are.
+      ConfigError: no such metric; names those there are.
     """
     if name not in metrics:
-        raise KeyError(f"no metric {name!r}; there are {', '.join(sorted(metrics))}")
+        raise ConfigError(
+            f"plateau.metric is {name!r}, which this stage does not"
+            f" compute; it has {', '.join(sorted(metrics))}. Where there"
+            " are no validation images, the rule follows training's own figures: choose"
+            " one of them, or hold images out by protocol.validation"
+        )
     return metrics[name]

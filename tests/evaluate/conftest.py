@@ -15,7 +15,6 @@ from matplotlib.figure import Figure
 
 from jaxfer import train
 from jaxfer.data import read_images
-from jaxfer.train import experiment, results
 
 CLASSES = ("anger", "contempt", "disgust", "fear", "happiness", "sadness", "surprise")
 METRICS = ("loss", "accuracy", "balanced_accuracy", "macro_f1", "ece")
@@ -261,9 +260,7 @@ def toy_data():
 
 def patch_toys(patch, folder):
     """The toy stands in for data and method."""
-    patch.setattr(experiment.data, "load", lambda *args, **kwargs: toy_data())
-    patch.setattr(experiment.methods, "create", toy.method)
-    patch.setattr(results.methods, "create", toy.method)
+    toy.stand_in(patch, toy_data())
     patch.setenv("JAXFER_DATA_DIR", str(folder / "data"))
 
 

@@ -10,7 +10,6 @@ import toy
 from jaxfer import train
 from jaxfer.data.noise import read_label_file
 from jaxfer.errors import DataError
-from jaxfer.train import experiment
 
 pytestmark = pytest.mark.usefixtures("use_toy")
 
@@ -35,8 +34,7 @@ def variables_of(folder):
 def sweep(tmp_path_factory):
     folder = tmp_path_factory.mktemp("sweep")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(experiment.data, "load", lambda *a, **k: toy.dataset())
-        patch.setattr(experiment.methods, "create", toy.method)
+        toy.stand_in(patch)
         run(folder, config())
     return folder
 
@@ -100,6 +98,11 @@ def test_a_file_of_labels_is_obeyed_in_the_training_part_alone(tmp_path):
     run(tmp_path / "run", config("file", **{"data.label_noise.file": str(path)}))
     info = json.loads((tmp_path / "run" / "run.json").read_text())["runs"]
     assert [(r["dir"], r["noise"]) for r in info] == [("fold_00", 1.0)]
+    path.write_text("stranger.png 1\n")  # the list may change when training is over
+    (restored,) = train.restore(tmp_path / "run").runs
+    expected = table.label.copy()
+    expected[restored.rows.train] = (expected[restored.rows.train] + 1) % 3
+    np.testing.assert_array_equal(restored.labels, expected)
     with np.load(tmp_path / "run" / "fold_00" / "predictions_last.npz") as found:
         # It has learned what it was told, and is judged by what is true.
         told = (found["label"] + 1) % 3

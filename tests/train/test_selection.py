@@ -3,6 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxfer.errors import ConfigError
 from jaxfer.methods import Plateau, Selection, common
 from jaxfer.train import selection
 
@@ -82,5 +83,5 @@ def test_the_rate_never_falls_below_its_floor():
 
 
 def test_an_unknown_metric_names_those_there_are():
-    with pytest.raises(KeyError, match="accuracy, loss"):
+    with pytest.raises(ConfigError, match=r"accuracy, loss\..*protocol\.validation"):
         selection.metric_value({"loss": 0, "accuracy": 1}, "acuracy")
