@@ -21,6 +21,7 @@ __all__ = [
 _METHODS = {
     "cfnet": "jaxfer.methods.cfnet",
     "eac": "jaxfer.methods.eac",
+    "fersnet": "jaxfer.methods.fersnet",
     "epm": "jaxfer.methods.epm",
     "lfn": "jaxfer.methods.lfn",
     "lfnsb": "jaxfer.methods.lfnsb",

@@ -6,10 +6,12 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from fersnet_reference import QUICK, close, compiled, evaluated, official, widen
+from fersnet_reference import QUICK, close, compiled, official, widen
 from flax import traverse_util
 
-from jaxfer import losses, ops
+from jaxfer.methods import common, fersnet
+from jaxfer.methods.fersnet_iteration import Pairs, iteration
+from jaxfer.methods.fersnet_recipe import create_recipe
 from jaxfer.weights import fersnet as names
 
 
@@ -18,119 +20,79 @@ def reference():
     return golden_rule.load("fersnet")
 
 
-def generator_losses(networks, variables, params, batch):
-    """The released generator's loss, its parts, and what was seen on the way."""
+def remember():
+    """Keep the first gradient in the optimiser's state."""
 
-    def drawn(carry, target):
-        images, stats = carry
-        outputs, stats = networks["fersnet"].apply(
-            {"params": params, **stats},
-            images,
-            target,
-            train=True,
-            mutable="batch_stats",
-        )
-        images = outputs.images["synthesised"]
-        return (images, stats), (images, outputs.logits)
+    def update(gradient, state, params=None):
+        first, begun = state
+        kept = jax.tree.map(lambda a, g: jnp.where(begun, a, g), first, gradient)
+        return gradient, (kept, jnp.ones((), bool))
 
-    def light(images):
-        outputs = networks["lightcnn9"].apply(variables["lightcnn9"], images)
-        return outputs.features["map"]
+    def init(params):
+        return jax.tree.map(jnp.zeros_like, params), jnp.zeros((), bool)
 
-    # There and back: a loop compiles the network once.
-    targets = jnp.stack([batch["target"], batch["source"]])
-    stats = {"batch_stats": variables["fersnet"]["batch_stats"]}
-    (_, stats), (images, logits) = jax.lax.scan(drawn, (batch["face"], stats), targets)
-    grey = ops.grayscale(images[0], "bgr")
-    real = ops.grayscale(batch["face_target"], "bgr")
-    scores = networks["fersnet_discriminator"].apply(
-        variables["fersnet_discriminator"], images[0], batch["target"]
-    )
-    parts = {
-        "cls": losses.cross_entropy(logits[0], batch["source"]),
-        "idn": losses.reconstruction(grey, real)
-        + 0.05 * losses.identity(light(grey), light(real)),
-        "tra": losses.least_squares_generator(scores.maps["validity"]),
-        "cyc": losses.cycle(batch["face"], images[1]),
-    }
-    parts = jax.tree.map(jnp.mean, parts)
-    parts["all"] = parts["cls"] + parts["idn"] + 0.3 * parts["tra"] + 0.5 * parts["cyc"]
-    seen = {"logits": logits[0], "syn": images[0], "cyc": images[1], "updated": stats}
-    return parts["all"], (parts, seen)
+    return optax.GradientTransformation(init, update)
 
 
-def adam(rate):
-    """PyTorch's Adam: weight decay is added to the gradient."""
-    return optax.chain(
-        optax.add_decayed_weights(5e-4), optax.adam(rate, b1=0.5, b2=0.999)
-    )
-
-
-def iteration(variables, batch, fake, discriminator_rate):
-    """The released loop's body: three steps of the discriminator, one of the rest.
-
-    The discriminator sees images that were synthesised in evaluation mode.
-    """
+def one_step(variables, batch, judge_scale):
+    """The released loop's body, with the default config's losses and optimisers."""
+    config = fersnet.default_config()
+    recipe = create_recipe(config, num_classes=6, steps_per_epoch=1)
     networks = official()[0]
-    discriminator = networks["fersnet_discriminator"]
-
-    def discriminator_loss(params):
-        real_map, fake_map = (
-            discriminator.apply(params, images, batch["target"]).maps["validity"]
-            for images in (batch["face_target"], fake)
-        )
-        loss = jnp.mean(losses.least_squares_discriminator(real_map, fake_map))
-        return loss, jnp.stack(
-            [jnp.mean((real_map - 1) ** 2), jnp.mean(fake_map**2), loss]
-        )
-
-    def step(carry, _):
-        params, state = carry
-        gradient, errors = jax.grad(discriminator_loss, has_aux=True)(params)
-        update, state = adam(discriminator_rate).update(gradient, state, params)
-        return (optax.apply_updates(params, update), state), (errors, gradient)
-
-    params = variables["fersnet_discriminator"]
-    (judge, _), (errors, gradients) = jax.lax.scan(
-        step, (params, adam(discriminator_rate).init(params)), length=3
+    recipe = recipe._replace(
+        network=networks["fersnet"],
+        discriminator=networks["fersnet_discriminator"],
+        identity=networks["lightcnn9"],
+        optimizer=optax.chain(remember(), recipe.optimizer),
+        judge_optimizer=optax.chain(
+            remember(), recipe.judge_optimizer, optax.scale(judge_scale)
+        ),
     )
-    params = variables["fersnet"]["params"]
-    loss = functools.partial(
-        generator_losses,
-        networks,
-        variables | {"fersnet_discriminator": judge},
-        batch=batch,
-    )
-    gradient, (parts, seen) = jax.grad(loss, has_aux=True)(params)
-    update, _ = adam(1e-4).update(gradient, adam(1e-4).init(params), params)
-    after = {"params": optax.apply_updates(params, update), **seen["updated"]}
-    first = jax.tree.map(lambda x: x[0], gradients)
-    return {
-        "losses": parts,
-        "seen": seen,
-        "gradient": gradient,
-        "after": after,
-        "judge": judge,
-        "errors": errors,
-        "judge_gradient": first,
+    params = {
+        "network": variables["fersnet"]["params"],
+        "discriminator": variables["fersnet_discriminator"]["params"],
     }
+    whole = {
+        "params": params,
+        "batch_stats": {"network": variables["fersnet"]["batch_stats"]},
+        "frozen": {"identity": variables["lightcnn9"]["params"]},
+    }
+    opt_state = {
+        "network": recipe.optimizer.init(params["network"]),
+        "discriminator": recipe.judge_optimizer.init(params["discriminator"]),
+    }
+    pairs = Pairs(batch["face"], batch["source"], batch["face_target"], batch["target"])
+    start = common.start(whole, opt_state)
+    after, seen = iteration(recipe, start, pairs, key=None)
+    return after.variables, {k: s[0][0] for k, s in after.opt_state.items()}, seen
 
 
 @functools.cache
-def iterated(discriminator_rate):
-    """One iteration in float64, as NumPy; with rate 0 the discriminator stays."""
+def iterated(judge_scale):
+    """One iteration in float64, as NumPy; with scale 0 the discriminator stays."""
     _, variables, batch = official()
     # Optax raises a float to an integer power.
     with jax.enable_x64(), jax.numpy_dtype_promotion("standard"):
-        fake = evaluated("float64").images["synthesised"]
-        given = widen(variables, "float64"), widen(batch, "float64"), fake
-        done = one_iteration()(*given, np.float64(discriminator_rate))
+        given = widen(variables, "float64"), widen(batch, "float64")
+        done = compiled_step()(*given, np.float64(judge_scale))
         return jax.tree.map(np.asarray, done)
 
 
 @functools.cache
-def one_iteration():
-    return jax.jit(iteration, compiler_options=QUICK)
+def compiled_step():
+    return jax.jit(one_step, compiler_options=QUICK)
+
+
+def released_terms(seen):
+    """Mean losses by the names of the released code."""
+    terms = {name: np.mean(term) for name, term in seen.terms.items()}
+    return {
+        "cls": terms["recognition"],
+        "idn": terms["reconstruction"] + 0.05 * terms["identity"],
+        "tra": terms["adversarial"],
+        "cyc": terms["cycle"],
+        "all": terms["objective"],
+    }
 
 
 def torch_layout(entries, tree):
@@ -149,14 +111,13 @@ def norms(arrays, order):
 
 def test_the_first_gradients_equal_the_released_code(reference):
     golden, index = reference
-    done, key = iterated(0.0), "fersnet/train0/f64/"
-    for name, value in done["losses"].items():
+    (_, gradients, seen), key = iterated(0.0), "fersnet/train0/f64/"
+    for name, value in released_terms(seen).items():
         close(value, golden[f"{key}loss_{name}"], 1e-9)
-    close(done["seen"]["logits"], golden[f"{key}logits"], 1e-9)
-    for name in ("syn", "cyc"):
-        seen = done["seen"][name]
-        close(*golden_rule.sample(seen, golden, index, f"{key}{name}"), 1e-8)
-    gradient = torch_layout(names.fersnet_entries(), done["gradient"])
+    close(seen.logits, golden[f"{key}logits"], 1e-9)
+    for name, images in zip(("syn", "cyc"), seen.images, strict=True):
+        close(*golden_rule.sample(images, golden, index, f"{key}{name}"), 1e-8)
+    gradient = torch_layout(names.fersnet_entries(), gradients["network"])
     order = index["grad_order"]["fersnet"]
     # The scale of the noise has no gradient: none is drawn.
     expected = np.maximum(golden[f"{key}grad_norms"], 0)
@@ -170,7 +131,7 @@ def test_the_first_gradients_equal_the_released_code(reference):
 
 def test_running_statistics_equal_the_released_code(reference):
     golden, index = reference
-    updated = iterated(0.0)["seen"]["updated"]["batch_stats"]
+    updated = iterated(0.0)[0]["batch_stats"]["network"]
     for norm, place in {
         "stem.1": updated["stem_bn"],
         "conv1x.bn1": updated["x1"]["bn1"],
@@ -184,21 +145,24 @@ def test_running_statistics_equal_the_released_code(reference):
 
 def test_an_iteration_equals_the_released_loop(reference):
     golden, index = reference
-    done, key = iterated(1e-4), "fersnet/iter/f64/"
-    close(done["errors"], golden["fersdis/iter/f64/errors"], 1e-9)
-    for name, value in done["losses"].items():
+    (after, gradients, seen), key = iterated(1.0), "fersnet/iter/f64/"
+    real, fake = np.moveaxis(seen.scores, 1, 0)
+    errors = [np.mean(e, axis=(1, 2, 3, 4)) for e in ((real - 1) ** 2, fake**2)]
+    errors = np.stack([*errors, np.mean(seen.judge_losses, axis=1)], axis=1)
+    close(errors, golden["fersdis/iter/f64/errors"], 1e-9)
+    for name, value in released_terms(seen).items():
         close(value, golden[f"{key}loss_{name}"], 1e-9)
     entries = names.discriminator_entries()
     order = index["grad_order"]["fersdis"]
-    gradient = torch_layout(entries, done["judge_gradient"]["params"])
+    gradient = torch_layout(entries, gradients["discriminator"])
     expected = golden["fersdis/iter/f64/grad_norms_first"]
     np.testing.assert_allclose(norms(gradient, order), expected, rtol=1e-6, atol=1e-9)
     kept = "fersdis/iter/f64/grad/model.0.weight"
     close(*golden_rule.sample(gradient["model.0.weight"], golden, index, kept), 1e-6)
-    judge = torch_layout(entries, done["judge"]["params"])
+    judge = torch_layout(entries, after["params"]["discriminator"])
     expected = golden["fersdis/iter/f64/after_param_norms"]
     np.testing.assert_allclose(norms(judge, order), expected, rtol=1e-9)
-    params = torch_layout(names.fersnet_entries(), done["after"]["params"])
+    params = torch_layout(names.fersnet_entries(), after["params"]["network"])
     expected = golden[f"{key}after_param_norms"]
     order = index["grad_order"]["fersnet"]
     np.testing.assert_allclose(norms(params, order), expected, rtol=1e-7, atol=1e-12)
@@ -206,13 +170,15 @@ def test_an_iteration_equals_the_released_loop(reference):
 
 def test_networks_after_an_iteration_equal_the_released_ones(reference):
     golden, index = reference
-    done, batch = iterated(1e-4), official()[2]
+    (after, _, _), batch = iterated(1.0), official()[2]
+    network = {kind: after[kind]["network"] for kind in ("params", "batch_stats")}
+    judge = {"params": after["params"]["discriminator"]}
     with jax.enable_x64():
         face, real, target = widen(
             (batch["face"], batch["face_target"], batch["target"]), "float64"
         )
-        outputs = compiled("fersnet")(done["after"], face, target)
-        scores = compiled("fersnet_discriminator")(done["judge"], real, target)
+        outputs = compiled("fersnet")(network, face, target)
+        scores = compiled("fersnet_discriminator")(judge, real, target)
         outputs, scores = jax.tree.map(np.asarray, (outputs, scores))
     close(scores.maps["validity"], golden["fersdis/iter/f64/after_real"], 1e-8)
     close(outputs.logits, golden["fersnet/iter/f64/after_logits"], 1e-6)
