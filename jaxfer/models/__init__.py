@@ -15,6 +15,7 @@ REGISTRY: dict[str, tuple[str, str]] = {
     "cfnet": ("jaxfer.models.cfnet", "CFNet"),
     "cfnet_fusion": ("jaxfer.models.cfnet", "CFNetFusion"),
     "eac": ("jaxfer.models.eac", "EAC"),
+    "epm": ("jaxfer.models.epm", "EPM"),
     "lfn": ("jaxfer.models.lfnsb", "LFN"),
     "lfnsb": ("jaxfer.models.lfnsb", "LFNSB"),
     "fersnet": ("jaxfer.models.fersnet", "FERSNet"),

@@ -1,12 +1,14 @@
 """Blocks of FERSNet: the convolutional feature leaky unit, and those around it."""
 
 import math
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
 from jaxfer import ops
+from jaxfer.models import layers
 from jaxfer.models.layers import BatchNorm, Conv
 
 Dtype = jax.typing.DTypeLike | None
@@ -34,6 +36,17 @@ def fan_in_uniform(
     size = math.prod(shape)
     limit = 1 / math.sqrt(size // shape[-1])
     return jax.random.uniform(key, (size,), dtype, -limit, limit).reshape(shape)
+
+
+ConvTranspose = partial(
+    layers.ConvTranspose,
+    kernel_size=(4, 4),
+    strides=2,
+    padding=1,
+    use_bias=False,
+    kernel_init=fan_in_uniform,
+)
+"""Twice the size."""
 
 
 def leaky_relu(x: jax.Array) -> jax.Array:
@@ -139,28 +152,6 @@ class BasicBlock(nn.Module):
         return nn.relu(y + (conv("projection", 1, x) if self.project else x))
 
 
-class ConvTranspose(nn.Module):
-    """Transposed 4x4 convolution of stride 2 without bias: twice the size.
-
-    Attributes:
-      features: output channels.
-      dtype: of the computation; None keeps the input's.
-    """
-
-    features: int
-    dtype: Dtype = None
-
-    @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """Map (B, H, W, C) to (B, 2 H, 2 W, features)."""
-        dtype = x.dtype if self.dtype is None else self.dtype
-        shape = (4, 4, self.features, x.shape[-1])
-        kernel = self.param("kernel", fan_in_uniform, shape, jnp.float32)
-        return ops.conv_transpose(
-            x.astype(dtype), kernel.astype(dtype), strides=2, padding=1
-        )
-
-
 class Transform(nn.Module):
     """Give features the statistics that a target expression asks for.
 
@@ -211,7 +202,7 @@ class Up(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, skip: jax.Array, target: jax.Array) -> jax.Array:
         """Map (B, H, W, C), (B, 2 H, 2 W, S), (B, K) to (B, 2 H, 2 W, features + S)."""
-        x = ConvTranspose(self.features, self.dtype, name="up")(x)
+        x = ConvTranspose(self.features, dtype=self.dtype, name="up")(x)
         x = nn.relu(ops.instance_norm(x))
         skip = Transform(self.dtype, name="transform")(skip, target)
         return jnp.concatenate([x, skip], axis=-1)
@@ -249,7 +240,7 @@ class Decoder(nn.Module):
             x = self._conv(f"conv{level}a", first, x)
             x = self._conv(f"conv{level}b", second, x)
         outermost = scaled(STEM, self.width)
-        x = ConvTranspose(outermost, self.dtype, name="up0")(x)
+        x = ConvTranspose(outermost, dtype=self.dtype, name="up0")(x)
         x = leaky_relu(ops.instance_norm(x))
         x = self._conv("conv0a", outermost, x)
         x = self._conv("conv0b", outermost, x)

@@ -62,6 +62,46 @@ class Conv(nn.Module):
         return y
 
 
+class ConvTranspose(nn.Module):
+    """Transposed convolution with parameters `kernel` (kh, kw, features, C), `bias`.
+
+    Attributes:
+      features: output channels.
+      kernel_size: height and width of the kernel.
+      strides: one number or a pair.
+      padding: what is cut off every side.
+      use_bias: whether to add a bias.
+      dtype: of the computation; None keeps the input's.
+      kernel_init: initialiser of the kernel.
+    """
+
+    features: int
+    kernel_size: tuple[int, int]
+    strides: int | Sequence[int] = 1
+    padding: int = 0
+    use_bias: bool = True
+    dtype: jax.typing.DTypeLike | None = None
+    kernel_init: Initializer = nn.initializers.lecun_normal()
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Map (B, H, W, C) to (B, H', W', features); see `ops.conv_transpose`."""
+        dtype = x.dtype if self.dtype is None else self.dtype
+        shape = (*self.kernel_size, self.features, x.shape[-1])
+        kernel = self.param("kernel", self.kernel_init, shape, jnp.float32)
+        y = ops.conv_transpose(
+            x.astype(dtype),
+            kernel.astype(dtype),
+            strides=self.strides,
+            padding=self.padding,
+        )
+        if self.use_bias:
+            zeros = nn.initializers.zeros_init()
+            bias = self.param("bias", zeros, (self.features,), jnp.float32)
+            y = y + bias.astype(dtype).reshape(1, 1, 1, -1)
+        return y
+
+
 class BatchNorm(nn.Module):
     """Batch normalisation of (B, C) or (B, H, W, C), statistics in float32.
 

@@ -19,6 +19,12 @@ Dtype = jax.typing.DTypeLike | None
 
 BLOCKS = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))
 """Channels and number of convolutions before each of the five pools."""
+CONVOLUTIONS = tuple(
+    f"conv{block}_{index}"
+    for block, (_, count) in enumerate(BLOCKS, start=1)
+    for index in range(1, count + 1)
+)
+"""Names of the 13 convolutions, from the image on."""
 GRID = 7
 """Side of the map that the classifier takes."""
 HIDDEN = 4096
@@ -29,15 +35,18 @@ class VGGTrunk(nn.Module):
 
     Attributes:
       width: multiplies every channel, to multiples of 8.
+      pools: how many of the five blocks, from the first, end in a max pool; fewer
+        keep the resolution of small images.
       dtype: of the computation; None keeps the input's.
     """
 
     width: float = 1.0
+    pools: int = len(BLOCKS)
     dtype: Dtype = None
 
     @nn.compact
     def __call__(self, images: jax.Array) -> jax.Array:
-        """Map (B, H, W, 3) to (B, H / 32, W / 32, 512 times the width)."""
+        """Map (B, H, W, 3) to (B, H / 2^pools, W / 2^pools, 512 times the width)."""
         x = images if self.dtype is None else images.astype(self.dtype)
         for block, (channels, count) in enumerate(BLOCKS, start=1):
             for index in range(1, count + 1):
@@ -48,7 +57,8 @@ class VGGTrunk(nn.Module):
                     name=f"conv{block}_{index}",
                 )(x)
                 x = nn.relu(x)
-            x = ops.max_pool(x, 2, strides=2, padding="VALID")
+            if block <= self.pools:
+                x = ops.max_pool(x, 2, strides=2, padding="VALID")
         return x
 
 
@@ -89,7 +99,7 @@ class VGG16(nn.Module):
           and hidden (B, D), the last hidden activations.
         """
         del train
-        features = VGGTrunk(self.width, self.dtype, name="trunk")(images)
+        features = VGGTrunk(self.width, dtype=self.dtype, name="trunk")(images)
         grid = adaptive_avg_pool(features, GRID)
         # Official weights count by channel, then row, then column.
         x = grid.transpose(0, 3, 1, 2).reshape(grid.shape[0], -1)
