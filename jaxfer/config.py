@@ -35,6 +35,10 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "method.weighting": ("equal", "fixed", "uncertainty"),
     "method.second_view": ("flip", "independent"),
     "method.harmony_variant": ("released", "printed", "separating"),
+    "method.schedule": ("sequential", "alternate"),
+    "method.normalization": ("imagenet", "vgg_face"),
+    "method.mining": ("hard", "semi_hard", "all"),
+    "method.refinement_weights": ("code", "text", "given"),
 }
 """Fields that take one of a few words, wherever they stand in the config."""
 
@@ -48,6 +52,8 @@ MINIMA: dict[str, float] = {
     "clip_norm": 0,
     "sam_radius": 0,
     "warmup_epochs": 0,
+    "images_per_class": 1,
+    "method.frozen_convolutions": 0,
     "plateau.patience": 1,
     "data.image_size": 8,
     "data.workers": 0,
@@ -69,7 +75,12 @@ SHARES = (
 )
 """Fields that take 0 or more, below 1."""
 
-PROBABILITIES = ("augment.geometric", "augment.noise_probability", "augment.erase")
+PROBABILITIES = (
+    "protocol.train_fraction",
+    "augment.geometric",
+    "augment.noise_probability",
+    "augment.erase",
+)
 """Fields that take 0 to 1."""
 
 RANGES = ("augment.zoom", "augment.erase_area")
@@ -141,6 +152,7 @@ def base_config() -> ml_collections.ConfigDict:
                 "num_seeds": 1,  # trainings of each fold, from `seed` upwards
                 "validation": 0.2,  # share of the training part; 0: none
                 "validation_kind": "last",
+                "train_fraction": 1.0,  # of what is left, drawn from every class
                 "parallel_folds": "auto",
                 "carry_weights_across_folds": False,
             },

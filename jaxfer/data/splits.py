@@ -61,6 +61,10 @@ class Settings(Protocol):
         """One of `VALIDATION_KINDS`."""
 
     @property
+    def train_fraction(self) -> float:
+        """Share of the rest of the training part that is trained on."""
+
+    @property
     def seed(self) -> int:
         """Seed of all that is random here."""
 
@@ -80,12 +84,15 @@ def make_folds(
     `random` rows, a `stratified` share of every class, whole people
     (`subject`), or the source's own validation part (`given`, which ignores
     the share). Under kind `given` with another validation kind, the source's
-    validation rows belong to the training part.
+    validation rows belong to the training part. Of what is left to train on,
+    `train_fraction` is drawn, the same share of every class; a smaller share's rows
+    are among a greater one's.
 
     Args:
       table: columns `label`, `split` and `subject`, each of length N.
       class_names: names of the classes, for messages.
-      protocol: `kind`, `folds`, `validation`, `validation_kind` and `seed`.
+      protocol: `kind`, `folds`, `validation`, `validation_kind`, `train_fraction`
+        and `seed`.
 
     Returns:
       One `Fold` of ascending int32 rows per fold.
@@ -111,6 +118,10 @@ def make_folds(
         rest = np.setdiff1d(everything, test, assume_unique=True)
         validation = _validation(table, rest, protocol, number)
         train = np.setdiff1d(rest, validation, assume_unique=True)
+        if protocol.train_fraction < 1.0:
+            rng = np.random.default_rng([protocol.seed, 4, number])
+            count = max(1, round(protocol.train_fraction * train.size))
+            train = np.sort(_evenly(table, rng.permutation(train))[:count])
         fold = Fold(*(rows.astype(np.int32) for rows in (train, validation, test)))
         check_fold(table, class_names, protocol, number, fold)
         folds.append(fold)
@@ -137,6 +148,11 @@ def _check(protocol: Settings) -> None:
         raise ConfigError(
             f"protocol.validation is {protocol.validation}; expected a share of the "
             "training part, at least 0 and below 1."
+        )
+    if not 0.0 < protocol.train_fraction <= 1.0:
+        raise ConfigError(
+            f"protocol.train_fraction is {protocol.train_fraction}; expected a share "
+            "of the images left to train on, above 0 and at most 1."
         )
     if protocol.validation_kind == "given" and protocol.kind != "given":
         raise ConfigError(
@@ -244,15 +260,20 @@ def _validation(
         return _some_subjects(table, rest, held_out, rng)
     shuffled = rng.permutation(rest)
     if kind == "stratified":
-        # A row's place within its class, as a fraction: the rows below any
-        # threshold are the same share of every class, to within one row.
-        label = table.label[shuffled]
-        place = np.empty(shuffled.size)
-        for c in np.unique(label):
-            members = label == c
-            place[members] = (np.arange(members.sum()) + 0.5) / members.sum()
-        shuffled = shuffled[np.argsort(place, kind="stable")]
+        shuffled = _evenly(table, shuffled)
     return np.sort(shuffled[:held_out])
+
+
+def _evenly(table: Columns, shuffled: NDArray[np.intp]) -> NDArray[np.intp]:
+    """Reorder rows so that each beginning has the same share of every class."""
+    # A row's place within its class, as a fraction: the rows below any
+    # threshold are the same share of every class, to within one row.
+    label = table.label[shuffled]
+    place = np.empty(shuffled.size)
+    for c in np.unique(label):
+        members = label == c
+        place[members] = (np.arange(members.sum()) + 0.5) / members.sum()
+    return shuffled[np.argsort(place, kind="stable")]
 
 
 def _some_subjects(

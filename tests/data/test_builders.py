@@ -241,7 +241,12 @@ def test_image_folder_of_many_identities(trees, tmp_path, data_dir):
     assert ["total", f"{len(files):,}"] in rows
     assert "57 classes have one image: they cannot be split (n0003" in text
     settings = SimpleNamespace(
-        kind="stratified", folds=2, validation=0.0, validation_kind="last", seed=0
+        kind="stratified",
+        folds=2,
+        validation=0.0,
+        validation_kind="last",
+        train_fraction=1.0,
+        seed=0,
     )
     with pytest.raises(DataError, match=r"n0003: 1, .* and 47 more\. Use fewer"):
         make_folds(data.table, data.class_names, settings)

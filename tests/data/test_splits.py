@@ -20,12 +20,15 @@ def table(labels, subjects=None, split=None):
     )
 
 
-def protocol(kind, folds=3, validation=0.0, validation_kind="random", seed=0):
+def protocol(
+    kind, folds=3, validation=0.0, validation_kind="random", seed=0, train_fraction=1.0
+):
     return SimpleNamespace(
         kind=kind,
         folds=folds,
         validation=validation,
         validation_kind=validation_kind,
+        train_fraction=train_fraction,
         seed=seed,
     )
 
@@ -123,6 +126,23 @@ def test_validation_last_is_the_end_of_the_training_part():
     np.testing.assert_array_equal(last.validation, np.arange(64, 80))
 
 
+def test_a_part_of_the_training_rows_has_the_share_of_every_class():
+    data = random_table(0)
+    whole, half, tenth = (
+        make_folds(data, NAMES, protocol("stratified", 3, 0.1, train_fraction=share))
+        for share in (1.0, 0.5, 0.1)
+    )
+    for all_rows, some, few in zip(whole, half, tenth, strict=True):
+        np.testing.assert_array_equal(some.test, all_rows.test)
+        np.testing.assert_array_equal(some.validation, all_rows.validation)
+        assert some.train.size == round(0.5 * all_rows.train.size)
+        assert set(few.train) < set(some.train) < set(all_rows.train)
+        kept = np.bincount(data.label[some.train]) / np.bincount(
+            data.label[all_rows.train]
+        )
+        np.testing.assert_allclose(kept, 0.5, atol=0.05)
+
+
 def test_validation_stratified_takes_the_share_of_every_class():
     labels = np.repeat([0, 1, 2], [200, 100, 30])
     data = table(labels, split=["test"] + ["train"] * 329)
@@ -217,6 +237,7 @@ TWO = table([0, 0, 0, 1, 1], ["a", "a", "b", "b", "b"])
         (TWO, protocol("subjct"), ConfigError, "Did you mean 'subject'"),
         (TWO, protocol("subject", 1), ConfigError, "at least 2"),
         (TWO, protocol("subject", 2, 1.0), ConfigError, "below 1"),
+        (TWO, protocol("subject", train_fraction=0.0), ConfigError, "at most 1"),
         (TWO, protocol("subject", 2, 0.1, "given"), ConfigError, "needs protocol.kind"),
         (TWO, protocol("subject", 2, 0.1, "lst"), ConfigError, "Did you mean 'last'"),
     ],
