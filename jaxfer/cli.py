@@ -14,6 +14,7 @@ _COMMANDS = {
     "evaluate": ("jaxfer.evaluate.cli", "judge a finished run; corrupt its images"),
     "export": ("jaxfer.export", "write a trained model to one file"),
     "predict": ("jaxfer.predict", "name the expressions in images"),
+    "explain": ("jaxfer.explain", "draw where a trained model looked"),
 }
 
 

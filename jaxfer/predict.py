@@ -48,6 +48,7 @@ class Recognizer:
 
         self.class_names = class_names
         self.image_size = image_size
+        self.deployment = deployment
         self.variables = jax.device_put(variables)
         self._predict = functools.partial(jax.jit(deployment.predict), self.variables)
 
@@ -191,7 +192,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Print a CSV of file, label and probabilities; skipped files on stderr."""
-    files = [f for path in args.images for f in _files(path)]
+    files = [f for path in args.images for f in image_files(path)]
     if not files:
         raise DataError(
             f"no images under {', '.join(map(str, args.images))}: expected files"
@@ -202,7 +203,7 @@ def main(args: argparse.Namespace) -> int:
     writer.writerow(["file", "label", *recognizer.class_names])
     skipped = 0
     for file in files:
-        image = _read(file, recognizer.image_size)
+        image = read_image(file, recognizer.image_size)
         if isinstance(image, str):
             print(f"skipped {file}: {image}", file=sys.stderr)
             skipped += 1
@@ -215,7 +216,7 @@ def main(args: argparse.Namespace) -> int:
     return 1 if skipped == len(files) else 0
 
 
-def _read(file: Path, size: int) -> np.ndarray | str:
+def read_image(file: Path, size: int) -> np.ndarray | str:
     """The image as training reads it, uint8 (size, size, 3), or what is wrong."""
     try:
         if file.stat().st_size > MAX_BYTES:
@@ -227,7 +228,12 @@ def _read(file: Path, size: int) -> np.ndarray | str:
     return decode(content, size) if wrong is None else wrong
 
 
-def _files(path: Path) -> list[Path]:
+def image_files(path: Path) -> list[Path]:
+    """The image files under a folder, sorted; a file is itself.
+
+    Raises:
+      DataError: there is no such file or folder.
+    """
     if path.is_dir():
         return sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES)
     if not path.exists():

@@ -20,6 +20,7 @@ from jaxfer.ops.fusion import constraint_fusion as constraint_fusion
 from jaxfer.ops.fusion import constraint_weights as constraint_weights
 from jaxfer.ops.fusion import cosine_similarity as cosine_similarity
 from jaxfer.ops.geometry import Padding as Padding
+from jaxfer.ops.gradient_activation import grad_cam as grad_cam
 from jaxfer.ops.instance_norm import instance_norm as instance_norm
 from jaxfer.ops.normalization import batch_norm as batch_norm
 from jaxfer.ops.normalization import batch_norm_inference as batch_norm_inference

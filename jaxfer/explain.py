@@ -1,0 +1,205 @@
+"""`jaxfer explain RUN IMAGES...`: where a trained model looked, as pictures."""
+
+import argparse
+import difflib
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from jaxfer.data.decode import SUFFIXES
+from jaxfer.errors import ConfigError, DataError
+from jaxfer.predict import Recognizer, image_files, load, read_image
+
+if TYPE_CHECKING:
+    from jaxfer.evaluate.attention import Looks
+    from jaxfer.evaluate.sheet import Panel
+
+BATCH = 8
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of `jaxfer explain`."""
+    parser.description = (
+        "Draw where a trained model looked: for each image a sheet with the face and,"
+        " over it, the attention masks of a model that has some, and for the predicted"
+        " class and every --class the class activation map or, of a model whose"
+        " classifier is not linear in its feature map, Grad-CAM; besides, the pictures"
+        " that the model itself makes, such as EPM's pattern map."
+    )
+    parser.add_argument(
+        "run", type=Path, help="a finished working folder, or a file of `jaxfer export`"
+    )
+    parser.add_argument("images", type=Path, nargs="+", help="files or folders")
+    parser.add_argument(
+        "--class",
+        dest="classes",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="a class to explain beside the predicted one; may be repeated",
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("explanations"),
+        metavar="DIR",
+        help="where the sheets go, <image's name>.png (default explanations/)",
+    )
+    parser.add_argument("--selection", choices=("validation", "last"))
+    parser.add_argument(
+        "--run",
+        dest="number",
+        type=int,
+        default=0,
+        metavar="N",
+        help="of a folder, which fold and seed: an index into `runs` of its run.json,"
+        " from 0 (default 0)",
+    )
+
+
+def main(args: argparse.Namespace) -> int:
+    """Write the sheets and print their paths; skipped files on stderr."""
+    if args.run.suffix.lower() in SUFFIXES:
+        raise ConfigError(
+            f"{args.run} is an image: expected first the model, a finished working"
+            " folder or a file of `jaxfer export`, then the images."
+        )
+    files = [file for path in args.images for file in image_files(path)]
+    if not files:
+        raise DataError(
+            f"no images under {', '.join(map(str, args.images))}: expected files"
+            f" ending in {', '.join(SUFFIXES)}"
+        )
+    recognizer = load(args.run, selection=args.selection, run=args.number)
+    classes = [class_index(name, recognizer.class_names) for name in args.classes]
+    written = 0
+    for path in explain(recognizer, files, classes, args.out):
+        print(path, flush=True)
+        written += 1
+    if written < len(files):
+        print(f"skipped {len(files) - written} of {len(files)} files", file=sys.stderr)
+    return 0 if written else 1
+
+
+def class_index(name: str, class_names: Sequence[str]) -> int:
+    """The place of a class among the logits.
+
+    Raises:
+      ConfigError: there is none of that name; the message names the nearest.
+    """
+    by_name = {known.lower(): k for k, known in enumerate(class_names)}
+    if name.lower() in by_name:
+        return by_name[name.lower()]
+    near = difflib.get_close_matches(name.lower(), by_name, n=1, cutoff=0.5)
+    hint = f"; did you mean {class_names[by_name[near[0]]]!r}?" if near else ";"
+    raise ConfigError(
+        f"no class is called {name!r}{hint} The model has {', '.join(class_names)}."
+    )
+
+
+def explain(
+    recognizer: Recognizer, files: Sequence[Path], classes: Sequence[int], out: Path
+) -> Iterator[Path]:
+    """Writes a sheet for each image; unusable files are told on stderr and skipped.
+
+    Args:
+      recognizer: the model.
+      files: images.
+      classes: explained beside the predicted one.
+      out: a folder.
+
+    Yields:
+      The path of each sheet.
+    """
+    from jaxfer.evaluate import attention, sheet
+
+    size = min(BATCH, len(files))
+    kind, look = attention.create_look(
+        recognizer.deployment.predict,
+        recognizer.variables,
+        recognizer.image_size,
+        size,
+    )
+    names: set[str] = set()
+    for first in range(0, len(files), size):
+        faces: dict[Path, np.ndarray] = {}
+        for file in files[first : first + size]:
+            image = read_image(file, recognizer.image_size)
+            if isinstance(image, str):
+                print(f"skipped {file}: {image}", file=sys.stderr)
+            else:
+                faces[file] = image
+        if not faces:
+            continue
+        looks = look(np.stack(list(faces.values())), list(classes))
+        for number, (file, image) in enumerate(faces.items()):
+            probability = looks.probabilities[number]
+            best = int(probability.argmax())
+            shown = list(dict.fromkeys([best, *classes]))
+            title = f"{recognizer.class_names[best]}, {100 * probability[best]:.0f} %"
+            figure = sheet.draw(
+                image,
+                title,
+                str(file),
+                panels(looks, number, kind, shown, [best, *classes], recognizer),
+            )
+            yield sheet.save(figure, out / _free_name(file.stem, names))
+
+
+def panels(
+    looks: "Looks",
+    number: int,
+    kind: str,
+    shown: Sequence[int],
+    computed: Sequence[int],
+    recognizer: Recognizer,
+) -> "list[Panel]":
+    """The panels of one image: face, masks, pictures, class maps.
+
+    Args:
+      looks: of a batch.
+      number: of the image in it.
+      kind: how class maps were made, in words.
+      shown: the classes to show, each once.
+      computed: those of `looks.class_maps`, in its order.
+      recognizer: whose class names.
+    """
+    from jaxfer.evaluate.overlay import scale_of
+    from jaxfer.evaluate.sheet import Panel, Scale
+
+    found = [Panel("Face")]
+    masks = {name: values[number] for name, values in looks.masks.items()}
+    if masks:
+        scale = Scale("Attention mask", *scale_of(list(masks.values())))
+        found += [Panel(_title(name), values, scale) for name, values in masks.items()]
+    found += [
+        Panel(_title(name), pictures[number])
+        for name, pictures in looks.pictures.items()
+    ]
+    maps = [
+        np.maximum(looks.class_maps[number, list(computed).index(k)], 0) for k in shown
+    ]
+    highest = max(float(values.max()) for values in maps)
+    scale = Scale(f"{kind}: evidence for the class, in logits", 0, highest or 1)
+    for k, values in zip(shown, maps):
+        share = 100 * looks.probabilities[number, k]
+        title = f"{recognizer.class_names[k]}, {share:.0f} %"
+        found.append(Panel(title, values, scale))
+    return found
+
+
+def _title(name: str) -> str:
+    words = {"mask": "Mask", "refined_mask": "Refined mask", "pattern": "Pattern map"}
+    return words.get(name, name.replace("_", " ").capitalize())
+
+
+def _free_name(stem: str, taken: set[str]) -> str:
+    """A file name that no image of this command has had."""
+    name, number = f"{stem}.png", 2
+    while name in taken:
+        name, number = f"{stem}_{number}.png", number + 1
+    taken.add(name)
+    return name
