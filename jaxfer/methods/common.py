@@ -80,7 +80,11 @@ def augment(
 
 
 def read_initial(
-    path: str, official: Callable[[weights.Arrays], Any] | None, trunk: str
+    path: str,
+    official: Callable[[weights.Arrays], Any] | None,
+    trunk: str,
+    *,
+    batch_norm: bool = True,
 ) -> Any:
     """The network's variables, or a part of them, from a file of weights.
 
@@ -89,6 +93,8 @@ def read_initial(
         that `jaxfer.weights.load_file` reads.
       official: arrays by name -> variables, for the latter.
       trunk: the name of a part of the network.
+      batch_norm: whether that part has batch norm, so that a file without its
+        statistics has it folded away.
 
     Raises:
       WeightsError: it cannot be read, or holds no such part.
@@ -101,7 +107,7 @@ def read_initial(
                 f"{path} holds no {trunk!r}: expected a file of a model with the same"
                 f" trunk; found {', '.join(found.get('params', {}))}"
             )
-        if "batch_stats" not in part:
+        if batch_norm and "batch_stats" not in part:
             raise WeightsError(
                 f"{path} holds a model with batch norm folded away, which cannot be"
                 " trained: export the run again with --trainable"
