@@ -21,6 +21,7 @@ from jaxfer.methods.optimizers import (
     create_selection,
 )
 from jaxfer.models import Outputs
+from jaxfer.models.cfnet_attention import global_attention
 
 FEATURES = ("local", "global", "fused")
 
@@ -38,6 +39,7 @@ def default_config() -> ml_collections.ConfigDict:
         "weighting": "equal",  # or fixed, or uncertainty (learned)
         "weights": {"local": 1.0, "global": 1.0, "fused": 1.0},  # if fixed
         "label_smoothing": 0.0,
+        "consistency": 0.0,  # EAC's, of the global head's maps, with a mirrored view
     }
     config.epochs = 2000
     config.optim.plateau.metric = "accuracy"
@@ -124,18 +126,22 @@ def create(
         }
         return common.start(variables, opt_state)
 
+    def train_on(params: dict, stats: dict, images: Array) -> tuple[Outputs, dict]:
+        outputs, updated = network.apply(
+            {"params": params, "batch_stats": stats},
+            images,
+            train=True,
+            mutable=["batch_stats"],
+        )
+        return outputs, updated["batch_stats"]
+
     def joint_step(state: State, batch: Batch, key: Array) -> tuple[State, Metrics]:
         images = prepare(common.augment(key, common.to_float(batch["image"]), augment))
         params = state.variables["params"]
         trained = {k: v for k, v in params.items() if k != "fusion"}
 
         def loss_fn(trained: dict) -> tuple[Array, tuple]:
-            outputs, updated = network.apply(
-                {"params": trained["network"], **batch_stats},
-                images,
-                train=True,
-                mutable=["batch_stats"],
-            )
+            outputs, stats = train_on(trained["network"], batch_stats, images)
             parts = {
                 name: losses.cross_entropy(
                     logits, batch["target"], label_smoothing=options.label_smoothing
@@ -143,10 +149,19 @@ def create(
                 for name, logits in outputs.heads.items()
             }
             objective = losses.multi_task(parts, weighting(trained))
-            return jnp.mean(objective), (objective, outputs, updated)
+            if options.consistency:
+                mirrored = images[:, :, ::-1]
+                other, stats = train_on(trained["network"], stats, mirrored)
+                maps = [
+                    global_attention(trained["network"], out.maps["global"])
+                    for out in (outputs, other)
+                ]
+                disagreement = losses.attention_consistency(*maps)
+                objective = objective + options.consistency * disagreement
+            return jnp.mean(objective), (objective, outputs, stats)
 
-        batch_stats = subset({"batch_stats": state.variables["batch_stats"]}, "network")
-        trained, opt_state, (objective, outputs, updated) = common.gradient_step(
+        batch_stats = state.variables["batch_stats"]["network"]
+        trained, opt_state, (objective, outputs, stats) = common.gradient_step(
             loss_fn, joint_optimizer, trained, state.opt_state["joint"], state.lr_scale
         )
         heads = {"": outputs.logits, **outputs.heads}
@@ -155,7 +170,7 @@ def create(
             step=state.step + 1,
             variables={
                 "params": {**params, **trained},
-                "batch_stats": {"network": updated["batch_stats"]},
+                "batch_stats": {"network": stats},
             },
             opt_state={**state.opt_state, "joint": opt_state},
         )

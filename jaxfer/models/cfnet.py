@@ -64,7 +64,7 @@ def class_scores(num_classes: int, x: jax.Array, name: str) -> jax.Array:
 
 
 class Branch(nn.Module):
-    """Five blocks of convolution, ReLU, batch norm, 3x3 max pool; then the mean.
+    """Five blocks of convolution, ReLU, batch norm, 3x3 max pool.
 
     Attributes:
       channels: of the five blocks.
@@ -78,7 +78,7 @@ class Branch(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
-        """Map (B, H, W, C) to (B, channels[-1])."""
+        """Map (B, H, W, C) to (B, h, w, channels[-1])."""
         for block, channels in zip(BLOCKS, self.channels, strict=True):
             kernel = (7, 7) if block == "1a" else (3, 3)
             x = Conv(
@@ -91,7 +91,7 @@ class Branch(nn.Module):
             norm = BatchNorm(self.momentum, EPSILON, name=f"bn{block}")
             x = norm(nn.relu(x), train=train)
             x = ops.max_pool(x, 3, strides=1 if block == "1a" else 2)
-        return ops.global_avg_pool(x)
+        return x
 
 
 class CFNet(nn.Module):
@@ -146,7 +146,8 @@ class CFNet(nn.Module):
         Returns:
           `logits`, the fused head's; `heads` local, global and fused; `features` of
           the same names, the last hidden activations: 2048 units each (shared), or
-          1024, 1024 and 2048 (separate).
+          1024, 1024 and 2048 (separate); `maps` global, the last feature map of that
+          branch, (B, h, w, 512).
         """
         if images.shape[1] % self.grid or images.shape[2] % self.grid:
             raise ConfigError(
@@ -162,8 +163,9 @@ class CFNet(nn.Module):
             return Branch(channels, self.momentum, self.dtype, name=name)(x, train)
 
         patches = ops.patches_to_channels(images, self.grid)
-        local = branch("local", LOCAL_CHANNELS, patches)
-        global_ = branch("global", GLOBAL_CHANNELS, images)
+        local = ops.global_avg_pool(branch("local", LOCAL_CHANNELS, patches))
+        global_map = branch("global", GLOBAL_CHANNELS, images)
+        global_ = ops.global_avg_pool(global_map)
         fused = jnp.concatenate([local, global_], axis=-1)
         hidden = self._shared if self.heads == "shared" else self._separate
         features = hidden({"local": local, "global": global_, "fused": fused})
@@ -171,7 +173,12 @@ class CFNet(nn.Module):
             head: class_scores(self.num_classes, features[head], f"{head}_logits")
             for head in HEADS
         }
-        return Outputs(logits["fused"], heads=logits, features=features)
+        return Outputs(
+            logits["fused"],
+            heads=logits,
+            features=features,
+            maps={"global": global_map},
+        )
 
     def _shared(self, inputs: dict[str, jax.Array]) -> dict[str, jax.Array]:
         """Widen local and global to fused's width, then two layers for all three."""

@@ -4,8 +4,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxfer import losses, models
 from jaxfer.errors import ConfigError
 from jaxfer.methods import cfnet
+from jaxfer.models.cfnet_attention import global_attention
 
 KEY = jax.random.key(0)
 
@@ -54,6 +56,46 @@ def test_the_first_stage_trains_the_network_and_leaves_the_fusion(trained):
     assert {"accuracy", "local/accuracy", "global/accuracy", "fused/accuracy"} < set(
         metrics
     )
+
+
+def test_the_global_heads_attention_is_kept_consistent(trained):
+    _, state, _, plain = trained
+    method, data = make(weighting="uncertainty", consistency=5.0), batch()
+    step = jax.jit(method.stages[0].passes[0].train_step)
+    after, metrics = step(state, data, KEY)
+    network = state.variables["params"]["network"]
+    model = models.create("cfnet", 3, width=0.03125, momentum=0.99)
+
+    def attention(images):
+        outputs, _ = model.apply(
+            {
+                "params": network,
+                "batch_stats": state.variables["batch_stats"]["network"],
+            },
+            images,
+            train=True,
+            mutable=["batch_stats"],
+        )
+        return global_attention(network, outputs.maps["global"]), outputs
+
+    images = data["image"][..., ::-1].astype(jnp.float32) / 255
+    (maps, outputs), (mirrored, _) = map(
+        jax.jit(attention), (images, images[:, :, ::-1])
+    )
+    # Without biases, as all begin, a network of ReLUs is its slope times its input.
+    np.testing.assert_allclose(
+        maps.mean((1, 2)), outputs.heads["global"], rtol=1e-4, atol=1e-6
+    )
+    added = 5.0 * losses.attention_consistency(maps, mirrored)
+    assert float(added.min()) > 0
+    np.testing.assert_allclose(
+        metrics["objective"][0] - plain["objective"][0], added.sum(), rtol=1e-3
+    )
+    means = [
+        s.variables["batch_stats"]["network"]["global"]["bn1a"]["mean"]
+        for s in (state, after)
+    ]
+    assert not np.array_equal(*means)
 
 
 def test_the_second_stage_trains_the_fusion_alone_on_the_features(trained):
