@@ -21,8 +21,8 @@ __all__ = [
 _METHODS = {
     "cfnet": "jaxfer.methods.cfnet",
     "eac": "jaxfer.methods.eac",
-    "fersnet": "jaxfer.methods.fersnet",
     "epm": "jaxfer.methods.epm",
+    "fersnet": "jaxfer.methods.fersnet",
     "lfn": "jaxfer.methods.lfn",
     "lfnsb": "jaxfer.methods.lfnsb",
 }
