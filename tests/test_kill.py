@@ -4,9 +4,9 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import chex
+import waiting
 
 from jaxfer import train
 
@@ -42,20 +42,18 @@ def start(folder, data):
 
 def finish(folder, data):
     process = start(folder, data)
-    output, _ = process.communicate(timeout=600)
+    (output,) = waiting.ended([process])
     assert process.returncode == 0, output
     return output
 
 
-def kill_when(folder, data, reached):
+def kill_when(folder, data, what, reached):
     """Kill the run, without warning, as soon as `reached()` holds."""
     process = start(folder, data)
-    while process.poll() is None and not reached():
-        time.sleep(0.01)
-    assert process.poll() is None, process.communicate()[0]
+    waiting.until(reached, what, workers=[process])
     process.send_signal(signal.SIGKILL)
-    process.wait()
-    process.stdout.close()
+    waiting.ended([process])
+    assert process.returncode == -signal.SIGKILL  # it had not come to its end
 
 
 def test_a_killed_run_continues_to_the_same_bits(tmp_path, monkeypatch):
@@ -70,10 +68,13 @@ def test_a_killed_run_continues_to_the_same_bits(tmp_path, monkeypatch):
 
         return reached
 
+    def predictions():
+        return any(killed.glob("fold_*/predictions_last.npz"))
+
     # In the first epoch, in the second stage, and while results are written.
-    kill_when(killed, data, checkpoints(2))
-    kill_when(killed, data, checkpoints(2_000_001))
-    kill_when(killed, data, lambda: any(killed.glob("fold_*/predictions_last.npz")))
+    kill_when(killed, data, "the second step's checkpoint", checkpoints(2))
+    kill_when(killed, data, "a checkpoint of stage 2", checkpoints(2_000_001))
+    kill_when(killed, data, "predictions", predictions)
     output = finish(killed, data)
     assert "continuing at stage fusion" in output
     for selection in ("last", "validation"):

@@ -2,13 +2,14 @@ import argparse
 import csv
 import errno
 import os
+import select
 import signal
 import subprocess
 import sys
 import threading
-import time
 
 import pytest
+import waiting
 
 from jaxfer import cli
 from jaxfer.data import records
@@ -177,12 +178,12 @@ def test_sources_that_are_none(tmp_path, data_dir):
 
 
 SLOW = """
-import os, sys, time
+import os, sys
 from jaxfer.data import records
 from jaxfer.data.prepare import prepare
 def slow(data):
     os.write(1, b"reading\\n")
-    time.sleep(60)
+    sys.stdin.read()  # until it is killed, or the test is over
 records.problem = slow
 prepare("image_folder", sys.argv[1], data_dir=sys.argv[2], progress=False)
 """
@@ -192,7 +193,15 @@ def test_a_kill_leaves_nothing_that_looks_prepared(trees, data_dir):
     source = trees.image_folder()
     command = [sys.executable, "-c", SLOW, str(source), str(data_dir)]
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    with subprocess.Popen(command, stdout=subprocess.PIPE, env=env) as process:
+    pipes = dict.fromkeys(("stdin", "stdout"), subprocess.PIPE)
+    with subprocess.Popen(
+        command, env=env, stderr=subprocess.STDOUT, **pipes
+    ) as process:
+
+        def writes():
+            return select.select([process.stdout], [], [], 0)[0]
+
+        waiting.until(writes, "the first image was read", workers=[process])
         assert process.stdout.readline() == b"reading\n"
         os.kill(process.pid, signal.SIGKILL)
     assert leftovers(data_dir) == [".image_folder.incomplete"]
@@ -212,13 +221,12 @@ def test_two_at_once_wait_for_each_other(trees, data_dir, capsys):
             kwargs={"data_dir": data_dir, "progress": False},
         )
         thread.start()
-        for _ in range(200):
-            if "Waiting" in (shown := capsys.readouterr().err):
-                break
-            time.sleep(0.05)
-        assert "Waiting" in shown
+        waiting.until(
+            lambda: "Waiting" in capsys.readouterr().err, "the other said that it waits"
+        )
         assert not (data_dir / "image_folder").exists()
-    thread.join()
+    thread.join(timeout=600)
+    assert not thread.is_alive(), "it waits though the folder is free"
     assert len(load("image_folder", data_dir=data_dir).table) == 9
 
 

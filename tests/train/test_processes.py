@@ -6,13 +6,13 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import chex
 import jax
 import pytest
 import toy_worker
+import waiting
 
 from jaxfer import train
 from jaxfer.errors import ConfigError, DataError, JaxferError
@@ -49,7 +49,7 @@ def start(folder, *, processes, devices):
 
 
 def finish(workers):
-    outputs = [w.communicate(timeout=300)[0] for w in workers]
+    outputs = waiting.ended(workers)
     assert all(w.returncode == 0 for w in workers), "\n".join(outputs)
     return outputs
 
@@ -146,14 +146,11 @@ def test_two_processes_killed_and_continued_compute_what_one_does(tmp_path):
     one, two = tmp_path / "one", tmp_path / "two"
     alone = start(one, processes=1, devices=2)
     both = start(two, processes=2, devices=1)
-    checkpoints = two / "streamed" / "checkpoints" / "run_000"
-    while not (checkpoints / "1000001").exists():  # the second epoch's first step
-        assert all(w.poll() is None for w in both), both[0].communicate()[0]
-        time.sleep(0.01)
+    step = two / "streamed" / "checkpoints" / "run_000" / "1000001"
+    waiting.until(step.exists, "the second epoch's first step", workers=both)
     for w, how in zip(both, (signal.SIGKILL, signal.SIGTERM), strict=True):
         w.send_signal(how)
-    for w in both:
-        w.communicate(timeout=60)
+    waiting.ended(both)
     first, second = finish(start(two, processes=2, devices=1))
     assert "continuing at stage first, epoch 1" in first
     assert "trains" in first and "trains" not in second  # one speaks for both
