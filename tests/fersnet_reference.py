@@ -13,13 +13,6 @@ QUICK = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": Fal
 """Compiles in a fifth of the time; convolutions are calls and stay fast."""
 
 
-def close(actual, expected, tolerance):
-    """Largest difference, relative to the largest reference value."""
-    np.testing.assert_allclose(
-        actual, expected, rtol=0, atol=tolerance * np.abs(expected).max()
-    )
-
-
 def widen(tree, dtype):
     """Parameters and images in another type; running statistics stay float32."""
     return jax.tree_util.tree_map_with_path(

@@ -15,6 +15,12 @@ GOLDEN = Path(__file__).parent / "golden"
 SALT = "A"
 
 
+def close(actual, expected, tolerance):
+    """Largest difference, relative to the largest reference value."""
+    scale = np.abs(expected).max()
+    np.testing.assert_allclose(actual, expected, rtol=0, atol=tolerance * scale)
+
+
 def load(name):
     """The reference arrays and the index of a system."""
     with np.load(GOLDEN / f"{name}.npz") as archive:

@@ -26,6 +26,18 @@ def _pairs(
     return arrays.keep(vectors, where), same & both, ~same & both
 
 
+def _without_self(same: jax.Array) -> jax.Array:
+    """Pairs (B, B) of two examples."""
+    return same & ~jnp.eye(same.shape[0], dtype=bool)
+
+
+def _mean(hinges: jax.Array, chosen: jax.Array) -> jax.Array:
+    """Each anchor's mean (B,) of what is chosen of its hinges (B, ...), 0 of none."""
+    axes = tuple(range(1, hinges.ndim))
+    count = jnp.maximum(jnp.sum(chosen, axis=axes), 1).astype(hinges.dtype)
+    return jnp.sum(hinges, axis=axes, where=chosen) / count
+
+
 def batch_hard_triplet(
     embeddings: jax.Array,
     labels: jax.Array,
@@ -116,10 +128,8 @@ def semi_hard_triplet(
     negative = jnp.where(farther.any(axis=2), nearest, farthest[:, None])
     to_negative = jnp.take_along_axis(distances, negative, axis=1)
     hinges = jax.nn.relu(distances - to_negative + margin)
-    positive = same & ~jnp.eye(labels.shape[0], dtype=bool)
-    count = jnp.maximum(jnp.sum(positive, axis=1), 1).astype(hinges.dtype)
-    losses = jnp.sum(hinges, axis=1, where=positive) / count
-    return jnp.where(jnp.any(other, axis=1), losses, 0.0)
+    positive = _without_self(same)
+    return jnp.where(jnp.any(other, axis=1), _mean(hinges, positive), 0.0)
 
 
 def batch_all_triplet(
@@ -156,8 +166,7 @@ def batch_all_triplet(
     """
     vectors, same, other = _pairs(embeddings, labels, where)
     distances = ops.squared_distances(vectors)
-    positive = same & ~jnp.eye(labels.shape[0], dtype=bool)
+    positive = _without_self(same)
     triplets = positive[:, :, None] & other[:, None, :]
     hinges = jax.nn.relu(distances[:, :, None] - distances[:, None, :] + margin)
-    count = jnp.maximum(jnp.sum(triplets, axis=(1, 2)), 1).astype(hinges.dtype)
-    return jnp.sum(hinges, axis=(1, 2), where=triplets) / count
+    return _mean(hinges, triplets)

@@ -24,6 +24,11 @@ def scaled(channels: int, width: float) -> int:
     return nearest + 8 if nearest < 0.9 * wanted else nearest
 
 
+def scaled_nearest(channels: int, width: float) -> int:
+    """`channels * width`, to the nearest multiple of 8, at least 8."""
+    return max(8, 8 * round(channels * width / 8))
+
+
 def check_width(model: str, width: float) -> None:
     """Refuse a channel multiplier that is not positive."""
     if not width > 0:

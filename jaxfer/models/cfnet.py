@@ -17,6 +17,7 @@ from flax import linen as nn
 
 from jaxfer import ops
 from jaxfer.errors import ConfigError
+from jaxfer.models.backbone import check_width, scaled_nearest
 from jaxfer.models.layers import BatchNorm, Conv
 from jaxfer.models.outputs import Outputs
 
@@ -42,11 +43,6 @@ def glorot_uniform(
     size = math.prod(shape)
     limit = math.sqrt(6 / (size // shape[-1] + size // shape[-2]))
     return jax.random.uniform(key, (size,), dtype, -limit, limit).reshape(shape)
-
-
-def scaled(units: int, width: float) -> int:
-    """`units * width`, to the nearest multiple of 8, at least 8."""
-    return max(8, 8 * round(units * width / 8))
 
 
 def dense_relu(
@@ -132,7 +128,7 @@ class CFNet(nn.Module):
             raise ConfigError(
                 f"cfnet heads must be 'shared' or 'separate', got {self.heads!r}"
             )
-        _check_width("cfnet", self.width)
+        check_width("cfnet", self.width)
         super().__post_init__()
 
     @nn.compact
@@ -159,7 +155,7 @@ class CFNet(nn.Module):
             images = images.astype(self.dtype)
 
         def branch(name: str, channels: tuple[int, ...], x: jax.Array) -> jax.Array:
-            channels = tuple(scaled(c, self.width) for c in channels)
+            channels = tuple(scaled_nearest(c, self.width) for c in channels)
             return Branch(channels, self.momentum, self.dtype, name=name)(x, train)
 
         patches = ops.patches_to_channels(images, self.grid)
@@ -190,7 +186,7 @@ class CFNet(nn.Module):
             for head in ("local", "global")
         }
         inputs = {**widened, "fused": fused}
-        units = scaled(2048, self.width)
+        units = scaled_nearest(2048, self.width)
         first = dense_relu(units, fused.dtype, "shared_dense_1")
         second = dense_relu(units, fused.dtype, "shared_dense_2")
         return {head: second(first(inputs[head])) for head in HEADS}
@@ -201,7 +197,7 @@ class CFNet(nn.Module):
         for head in HEADS:
             x = inputs[head]
             for i, units in enumerate(SEPARATE_UNITS[head], start=1):
-                width = scaled(units, self.width)
+                width = scaled_nearest(units, self.width)
                 x = dense_relu(width, x.dtype, f"{head}_dense_{i}")(x)
             features[head] = x
         return features
@@ -225,7 +221,7 @@ class CFNetFusion(nn.Module):
     dtype: Dtype = None
 
     def __post_init__(self) -> None:
-        _check_width("cfnet_fusion", self.width)
+        check_width("cfnet_fusion", self.width)
         super().__post_init__()
 
     @nn.compact
@@ -249,7 +245,7 @@ class CFNetFusion(nn.Module):
           cosine_global, each (B,).
         """
         del train
-        units = scaled(2048, self.width)
+        units = scaled_nearest(2048, self.width)
         dtype = local.dtype if self.dtype is None else self.dtype
         local = dense_relu(units, dtype, "local")(local)
         global_ = dense_relu(units, dtype, "global")(global_)
@@ -264,8 +260,3 @@ class CFNetFusion(nn.Module):
             "cosine_global": ops.cosine_similarity(global_, fused),
         }
         return Outputs(logits, features=features)
-
-
-def _check_width(model: str, width: float) -> None:
-    if not width > 0:
-        raise ConfigError(f"{model} width must be positive, got {width}")

@@ -15,6 +15,7 @@ from flax import linen as nn
 
 from jaxfer import ops
 from jaxfer.errors import ConfigError
+from jaxfer.models.backbone import check_width, scaled_nearest
 from jaxfer.models.fersnet_blocks import (
     STEM,
     BasicBlock,
@@ -24,7 +25,6 @@ from jaxfer.models.fersnet_blocks import (
     conv3x3,
     fan_in_uniform,
     leaky_relu,
-    scaled,
 )
 from jaxfer.models.layers import BatchNorm, Conv
 from jaxfer.models.outputs import Outputs
@@ -77,7 +77,7 @@ class FERSNet(nn.Module):
                 "fersnet feature_sharing must be one of "
                 f"{', '.join(FEATURE_SHARING)}, got {self.feature_sharing!r}"
             )
-        _check_width("fersnet", self.width)
+        check_width("fersnet", self.width)
         super().__post_init__()
 
     @nn.compact
@@ -101,7 +101,7 @@ class FERSNet(nn.Module):
         self._check(images, target)
         if self.dtype is not None:
             images = images.astype(self.dtype)
-        x = conv3x3("stem_conv", scaled(STEM, self.width), images, self.dtype)
+        x = conv3x3("stem_conv", scaled_nearest(STEM, self.width), images, self.dtype)
         x = _halve(nn.relu(BatchNorm(self.momentum, name="stem_bn")(x, train=train)))
         x, skips, maps = self._branches(x, train)
         x, y = self._joint(x, skips[-1], train)
@@ -126,7 +126,7 @@ class FERSNet(nn.Module):
         """Both branches: recognition's last features, synthesis' ones, the gates."""
         y, skips, maps = x, [x], {}
         for level, channels in enumerate(LEVELS, start=1):
-            width = scaled(channels, self.width)
+            width = scaled_nearest(channels, self.width)
             x = _halve(self._block(f"x{level}", width)(x, train))
             if self.feature_sharing == "none":
                 continue
@@ -198,7 +198,7 @@ class FERSNetDiscriminator(nn.Module):
     dtype: Dtype = None
 
     def __post_init__(self) -> None:
-        _check_width("fersnet_discriminator", self.width)
+        check_width("fersnet_discriminator", self.width)
         super().__post_init__()
 
     @nn.compact
@@ -226,7 +226,7 @@ class FERSNetDiscriminator(nn.Module):
         x = jnp.concatenate([images.astype(dtype), labels], axis=-1)
         for i, channels in enumerate(DISCRIMINATOR):
             x = Conv(
-                scaled(channels, self.width),
+                scaled_nearest(channels, self.width),
                 (4, 4),
                 strides=2,
                 padding=1,
@@ -248,11 +248,6 @@ class FERSNetDiscriminator(nn.Module):
 
 def _halve(x: jax.Array) -> jax.Array:
     return ops.max_pool(x, 2, strides=2)
-
-
-def _check_width(model: str, width: float) -> None:
-    if not width > 0:
-        raise ConfigError(f"{model} width must be positive, got {width}")
 
 
 def _check_target(

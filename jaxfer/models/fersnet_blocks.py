@@ -9,6 +9,7 @@ from flax import linen as nn
 
 from jaxfer import ops
 from jaxfer.models import layers
+from jaxfer.models.backbone import scaled_nearest
 from jaxfer.models.layers import BatchNorm, Conv
 
 Dtype = jax.typing.DTypeLike | None
@@ -17,11 +18,6 @@ STEM = 64
 """Channels of the outermost layers, where the network begins and ends."""
 DECODER = ((512, 512, 512), (256, 512, 256), (128, 256, 128), (64, 128, 128))
 """Of each level: transposed convolution, first and second convolution."""
-
-
-def scaled(channels: int, width: float) -> int:
-    """`channels * width`, to the nearest multiple of 8, at least 8."""
-    return max(8, 8 * round(channels * width / 8))
 
 
 def fan_in_uniform(
@@ -235,11 +231,11 @@ class Decoder(nn.Module):
         """
         x = Transform(self.dtype, name="transform")(x, target)
         for level, channels in zip((4, 3, 2, 1), DECODER, strict=True):
-            up, first, second = (scaled(c, self.width) for c in channels)
+            up, first, second = (scaled_nearest(c, self.width) for c in channels)
             x = Up(up, self.dtype, name=f"up{level}")(x, skips[level - 1], target)
             x = self._conv(f"conv{level}a", first, x)
             x = self._conv(f"conv{level}b", second, x)
-        outermost = scaled(STEM, self.width)
+        outermost = scaled_nearest(STEM, self.width)
         x = ConvTranspose(outermost, dtype=self.dtype, name="up0")(x)
         x = leaky_relu(ops.instance_norm(x))
         x = self._conv("conv0a", outermost, x)

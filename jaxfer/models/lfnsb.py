@@ -23,6 +23,7 @@ from flax import linen as nn
 
 from jaxfer import ops
 from jaxfer.errors import ConfigError
+from jaxfer.models.backbone import scaled_nearest
 from jaxfer.models.lfn_blocks import (
     ConvBN,
     MixBottleneck,
@@ -60,7 +61,7 @@ Bottleneck = nn.jit(MixBottleneck, static_argnums=(2,))
 
 def scaled(channels: int, width: float) -> int:
     """`channels` if `width` is 1, else `channels * width` to a multiple of 8."""
-    return channels if width == 1 else max(8, 8 * round(channels * width / 8))
+    return channels if width == 1 else scaled_nearest(channels, width)
 
 
 class Backbone(nn.Module):

@@ -93,8 +93,8 @@ class ResBlock(nn.Module):
         return x + MFM(x.shape[-1], 3, self.dtype, name="conv2")(y)
 
 
-class LightCNN9(nn.Module):
-    """The 9-layer network (1.29 M parameters without the embedding).
+class LightCNN(nn.Module):
+    """What both networks share; they differ in `_map` and `_embed`.
 
     Attributes:
       num_classes: unused, there is no classifier; for the common signature.
@@ -118,57 +118,53 @@ class LightCNN9(nn.Module):
           train: changes nothing; there for the common signature.
 
         Returns:
-          `features` map (B, H / 16, W / 16, 128), sizes rounded up, pooled (B, 128),
-          its mean, and embedding (B, 256) if asked for; `logits` (B, 0), as there is
-          no classifier.
+          `features` map (B, h, w, 128), see the networks; pooled (B, 128), its mean;
+          and embedding (B, 256) if asked for; `logits` (B, 0), as there is no
+          classifier.
         """
         del train
-        _check_images("lightcnn9", images, self.embedding)
+        _check_images(type(self).__name__.lower(), images, self.embedding)
         x = images if self.dtype is None else images.astype(self.dtype)
+        x = self._map(x)
+        features = {"map": x, "pooled": ops.global_avg_pool(x)}
+        if self.embedding:
+            features["embedding"] = self._embed(x)
+        none = jnp.zeros((x.shape[0], 0), jnp.float32)
+        return Outputs(none, features=features)
+
+    def _map(self, x: jax.Array) -> jax.Array:
+        raise NotImplementedError
+
+    def _embed(self, x: jax.Array) -> jax.Array:
+        raise NotImplementedError
+
+
+class LightCNN9(LightCNN):
+    """The 9-layer network (1.29 M parameters without the embedding); see `LightCNN`.
+
+    Its map is H / 16 x W / 16, sizes rounded up.
+    """
+
+    def _map(self, x: jax.Array) -> jax.Array:
         x = _halve(MFM(48, 5, self.dtype, name="conv1")(x))
         x = _halve(Group(96, self.dtype, name="group1")(x))
         x = _halve(Group(192, self.dtype, name="group2")(x))
         x = Group(128, self.dtype, name="group3")(x)
-        x = _halve(Group(128, self.dtype, name="group4")(x))
-        features = {"map": x, "pooled": ops.global_avg_pool(x)}
-        if self.embedding:
-            dense = nn.Dense(2 * EMBEDDING, dtype=x.dtype, name="fc")
-            features["embedding"] = max_feature_map(dense(_flatten(x)))
-        return _outputs(features)
+        return _halve(Group(128, self.dtype, name="group4")(x))
+
+    def _embed(self, x: jax.Array) -> jax.Array:
+        dense = nn.Dense(2 * EMBEDDING, dtype=x.dtype, name="fc")
+        return max_feature_map(dense(_flatten(x)))
 
 
-class LightCNN29v2(nn.Module):
-    """The 29-layer network, version 2: max and average pooling, added.
+class LightCNN29v2(LightCNN):
+    """The 29-layer network, version 2: max and average pooling, added; see `LightCNN`.
 
-    Attributes:
-      num_classes: unused, there is no classifier; for the common signature.
-      embedding: whether to compute the embedding, of 128 x 128 images.
-      dtype: of the computation; None keeps the input's.
-
-    Raises:
-      ConfigError: the images are not grey, or not 128 x 128 with an embedding.
+    Its map is H / 8 x W / 8, sizes rounded down, before the fourth pooling, where
+    FERSNet takes it.
     """
 
-    num_classes: int = 0
-    embedding: bool = False
-    dtype: Dtype = None
-
-    @nn.compact
-    def __call__(self, images: jax.Array, train: bool = False) -> Outputs:
-        """Compute features of grey faces.
-
-        Args:
-          images: (B, H, W, 1) in [0, 1].
-          train: changes nothing; there for the common signature.
-
-        Returns:
-          `features` map (B, H / 8, W / 8, 128), sizes rounded down, before the fourth
-          pooling, where FERSNet takes it; pooled (B, 128), its mean; and embedding
-          (B, 256) if asked for; `logits` (B, 0), as there is no classifier.
-        """
-        del train
-        _check_images("lightcnn29v2", images, self.embedding)
-        x = images if self.dtype is None else images.astype(self.dtype)
+    def _map(self, x: jax.Array) -> jax.Array:
         x = MFM(48, 5, self.dtype, name="conv1")(x)
         for level, (blocks, features) in enumerate(
             zip((1, 2, 3, 4), (96, 192, 128, 128), strict=True), start=1
@@ -178,11 +174,11 @@ class LightCNN29v2(nn.Module):
             for i in range(blocks):
                 x = ResBlock(self.dtype, name=f"block{level}_{i}")(x)
             x = Group(features, self.dtype, name=f"group{level}")(x)
-        named = {"map": x, "pooled": ops.global_avg_pool(x)}
-        if self.embedding:
-            dense = nn.Dense(EMBEDDING, dtype=x.dtype, name="fc")
-            named["embedding"] = dense(_flatten(_add_pools(x)))
-        return _outputs(named)
+        return x
+
+    def _embed(self, x: jax.Array) -> jax.Array:
+        dense = nn.Dense(EMBEDDING, dtype=x.dtype, name="fc")
+        return dense(_flatten(_add_pools(x)))
 
 
 def _halve(x: jax.Array) -> jax.Array:
@@ -197,11 +193,6 @@ def _add_pools(x: jax.Array) -> jax.Array:
 def _flatten(x: jax.Array) -> jax.Array:
     """Channel by channel, as the released weights of the next layer expect."""
     return x.transpose(0, 3, 1, 2).reshape(x.shape[0], -1)
-
-
-def _outputs(features: dict[str, jax.Array]) -> Outputs:
-    x = features["map"]
-    return Outputs(jnp.zeros((x.shape[0], 0), jnp.float32), features=features)
 
 
 def _check_images(model: str, images: jax.Array, embedding: bool) -> None:

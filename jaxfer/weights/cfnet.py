@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxfer import models
-from jaxfer.models.cfnet import BLOCKS, HEADS, scaled
+from jaxfer.models.backbone import scaled_nearest
+from jaxfer.models.cfnet import BLOCKS, HEADS
 from jaxfer.weights.mapping import Arrays, Entry, Variables, convert
 
 SHARED_DENSE = (
@@ -97,7 +98,8 @@ def cfnet_fusion(
     classes = num_classes or classes_of(arrays, len(FUSION_DENSE), outputs=1)
     model = models.create("cfnet_fusion", classes, **options)
     features = [
-        jnp.zeros((1, scaled(units, model.width))) for units in (1024, 1024, 2048)
+        jnp.zeros((1, scaled_nearest(units, model.width)))
+        for units in (1024, 1024, 2048)
     ]
     template = jax.eval_shape(model.init, jax.random.key(0), *features)
     return convert("cfnet_fusion", dense_entries(FUSION_DENSE), arrays, template)

@@ -7,10 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import linen as nn
+from golden_rule import close
 
 from jaxfer import losses, models, weights
 from jaxfer.errors import ConfigError
-from jaxfer.models import cfnet
+from jaxfer.models import backbone, cfnet
 from jaxfer.weights.cfnet import FUSION_DENSE
 
 LABELS = np.asarray([0, 3])
@@ -27,12 +28,6 @@ SYSTEMS = {
 
 def widen(tree):
     return jax.tree.map(lambda x: jnp.asarray(x, jnp.float64), tree)
-
-
-def close(actual, expected, tolerance):
-    """Largest difference, relative to the largest reference value."""
-    scale = np.abs(expected).max()
-    np.testing.assert_allclose(actual, expected, rtol=0, atol=tolerance * scale)
 
 
 @pytest.fixture(scope="module")
@@ -292,7 +287,7 @@ def test_keras_initialisation():
     fusion = models.create("cfnet_fusion", 7, width=0.01)
     features = jnp.zeros((1, 64))
     params = fusion.init(jax.random.key(0), features, features, features)["params"]
-    limit = np.sqrt(6 / (64 + cfnet.scaled(2048, 0.01)))
+    limit = np.sqrt(6 / (64 + backbone.scaled_nearest(2048, 0.01)))
     assert 0.99 * limit < np.abs(params["local"]["kernel"]).max() <= limit
     assert not params["local"]["bias"].any()
 

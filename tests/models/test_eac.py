@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import traverse_util
+from golden_rule import close
 
 from jaxfer import losses, models, weights
 from jaxfer.errors import ConfigError
@@ -16,12 +17,6 @@ SYSTEMS = {
     "eac_mbv2": {"backbone": "mobilenet_v2", "seed": 1503, "last": "features.18"},
 }
 LABELS = np.asarray([2, 5])
-
-
-def close(actual, expected, tolerance):
-    """Largest difference, relative to the largest reference value."""
-    scale = np.abs(expected).max()
-    np.testing.assert_allclose(actual, expected, rtol=0, atol=tolerance * scale)
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from fersnet_reference import QUICK, close, compiled, evaluated, official, widen
+from fersnet_reference import QUICK, compiled, evaluated, official, widen
+from golden_rule import close
 
 from jaxfer import models
 from jaxfer.errors import ConfigError

@@ -5,8 +5,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from fersnet_reference import close
 from flax import linen as nn
+from golden_rule import close
 
 from jaxfer.models import fersnet_blocks as blocks
 from jaxfer.weights import fersnet as names

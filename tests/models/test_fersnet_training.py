@@ -6,8 +6,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from fersnet_reference import QUICK, close, compiled, official, widen
+from fersnet_reference import QUICK, compiled, official, widen
 from flax import traverse_util
+from golden_rule import close
 
 from jaxfer.methods import common, fersnet
 from jaxfer.methods.fersnet_iteration import Pairs, iteration

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import linen as nn
+from golden_rule import close
 
 from jaxfer import models, weights
 from jaxfer.errors import ConfigError
@@ -16,12 +17,6 @@ from jaxfer.models.fuse import fuse
 # Programs that run once: half the time to compile.
 QUICK = {"xla_backend_optimization_level": 0}
 SYSTEMS = {"lfnsb": {"num_classes": 7}, "lfn": {"num_classes": 0}}
-
-
-def close(actual, expected, tolerance):
-    """Largest difference, relative to the largest reference value."""
-    scale = np.abs(expected).max()
-    np.testing.assert_allclose(actual, expected, rtol=0, atol=tolerance * scale)
 
 
 def widen(tree):

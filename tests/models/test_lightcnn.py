@@ -3,7 +3,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from fersnet_reference import QUICK, close, compiled, evaluated, official, widen
+from fersnet_reference import QUICK, compiled, evaluated, official, widen
+from golden_rule import close
 
 from jaxfer import losses, models, ops
 from jaxfer.errors import ConfigError

@@ -3,16 +3,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from golden_rule import close
 
 from jaxfer import models, weights
 from jaxfer.errors import ConfigError
 from jaxfer.models import vgg
-
-
-def close(actual, expected, tolerance):
-    """Largest difference, relative to the largest reference value."""
-    scale = np.abs(expected).max()
-    np.testing.assert_allclose(actual, expected, rtol=0, atol=tolerance * scale)
 
 
 def test_the_trunk_equals_torchvision():
