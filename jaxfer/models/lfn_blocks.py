@@ -238,33 +238,6 @@ class RepVGGDW(nn.Module):
         return BatchNorm(name="bn")(y, train=train)
 
 
-def adaptive_avg_pool(x: jax.Array, size: int) -> jax.Array:
-    """Means over `size` x `size` windows that cover the image, whatever its size.
-
-    Window i of n covers rows floor(i H / n) up to, but without, ceil((i + 1) H / n),
-    as PyTorch's; windows overlap where n does not divide H.
-
-    Args:
-      x: (B, H, W, C).
-      size: n.
-
-    Returns:
-      (B, n, n, C).
-    """
-
-    def along(x: jax.Array, axis: int) -> jax.Array:
-        length = x.shape[axis]
-        windows = [
-            jax.lax.slice_in_dim(
-                x, i * length // size, -(-(i + 1) * length // size), axis=axis
-            )
-            for i in range(size)
-        ]
-        return jnp.stack([window.mean(axis) for window in windows], axis)
-
-    return along(along(x, 1), 2)
-
-
 def _half(kernel_size: tuple[int, int]) -> tuple[tuple[int, int], tuple[int, int]]:
     height, width = kernel_size[0] // 2, kernel_size[1] // 2
     return (height, height), (width, width)

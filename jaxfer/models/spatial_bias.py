@@ -3,7 +3,8 @@
 import jax
 from flax import linen as nn
 
-from jaxfer.models.lfn_blocks import Conv, ConvBN, Dtype, adaptive_avg_pool
+from jaxfer import ops
+from jaxfer.models.lfn_blocks import Conv, ConvBN, Dtype
 
 
 class SpatialBias(nn.Module):
@@ -36,7 +37,7 @@ class SpatialBias(nn.Module):
         reduce = ConvBN(
             self.features + 2, fused=self.fused, dtype=self.dtype, name="reduce"
         )
-        x = adaptive_avg_pool(nn.relu(reduce(x, train=train)), self.size)
+        x = ops.adaptive_avg_pool(nn.relu(reduce(x, train=train)), self.size)
         x = x.reshape(-1, 1, positions, self.features + 2).transpose(0, 1, 3, 2)
         x = Conv(
             positions, (1, 3), padding="VALID", dtype=self.dtype, name="mix"

@@ -12,7 +12,6 @@ from flax import linen as nn
 from jaxfer import ops
 from jaxfer.models.backbone import check_width, he_fan_out, scaled
 from jaxfer.models.layers import Conv
-from jaxfer.models.lfn_blocks import adaptive_avg_pool
 from jaxfer.models.outputs import Outputs
 
 Dtype = jax.typing.DTypeLike | None
@@ -100,7 +99,7 @@ class VGG16(nn.Module):
         """
         del train
         features = VGGTrunk(self.width, dtype=self.dtype, name="trunk")(images)
-        grid = adaptive_avg_pool(features, GRID)
+        grid = ops.adaptive_avg_pool(features, GRID)
         # Official weights count by channel, then row, then column.
         x = grid.transpose(0, 3, 1, 2).reshape(grid.shape[0], -1)
         for name in ("fc6", "fc7"):

@@ -25,6 +25,7 @@ from jaxfer.ops.instance_norm import instance_norm as instance_norm
 from jaxfer.ops.normalization import batch_norm as batch_norm
 from jaxfer.ops.normalization import batch_norm_inference as batch_norm_inference
 from jaxfer.ops.patches import patches_to_channels as patches_to_channels
+from jaxfer.ops.pooling import adaptive_avg_pool as adaptive_avg_pool
 from jaxfer.ops.pooling import avg_pool as avg_pool
 from jaxfer.ops.pooling import global_avg_pool as global_avg_pool
 from jaxfer.ops.pooling import max_pool as max_pool

@@ -183,3 +183,30 @@ def avg_pool(
 def global_avg_pool(x: jax.Array) -> jax.Array:
     """Mean over the image: (B, H, W, C) to (B, C)."""
     return jnp.mean(x, axis=(1, 2))
+
+
+def adaptive_avg_pool(x: jax.Array, size: int) -> jax.Array:
+    """Means over `size` x `size` windows that cover the image, whatever its size.
+
+    Window i of n covers rows floor(i H / n) up to, but without, ceil((i + 1) H / n),
+    as PyTorch's; windows overlap where n does not divide H.
+
+    Args:
+      x: (B, H, W, C).
+      size: n.
+
+    Returns:
+      (B, n, n, C).
+    """
+
+    def along(x: jax.Array, axis: int) -> jax.Array:
+        length = x.shape[axis]
+        windows = [
+            lax.slice_in_dim(
+                x, i * length // size, -(-(i + 1) * length // size), axis=axis
+            )
+            for i in range(size)
+        ]
+        return jnp.stack([window.mean(axis) for window in windows], axis)
+
+    return along(along(x, 1), 2)

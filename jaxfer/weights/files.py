@@ -1,10 +1,9 @@
 """Reading files of official weights into named arrays."""
 
-import importlib
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
+from safetensors.numpy import load_file as read_safetensors
 
 from jaxfer.errors import WeightsError
 from jaxfer.weights import torch_files
@@ -18,20 +17,20 @@ def load_file(path: str | Path) -> dict[str, np.ndarray]:
     Args:
       path: an .npz archive; a checkpoint of PyTorch (.pth, .pt, .bin, .tar) or a
         pickle of named arrays (.pkl), for which PyTorch is not needed; a .safetensors
-        file (needs the package safetensors); or an .h5 or .hdf5 file of Keras (needs
-        h5py), of weights or of a whole model.
+        file; or an .h5 or .hdf5 file of Keras (needs the package h5py), of weights or
+        of a whole model.
 
     Returns:
       Arrays by name; Keras' as `conv2d_3/kernel`.
 
     Raises:
-      WeightsError: no such file, an unknown or damaged format, or the package that
-        reads it is not installed.
+      WeightsError: no such file, an unknown or damaged format, or h5py is
+        needed and not installed.
     """
     path = Path(path)
     readers = {
         ".npz": _read_npz,
-        ".safetensors": _read_safetensors,
+        ".safetensors": read_safetensors,
         ".h5": _read_keras,
         ".hdf5": _read_keras,
         **dict.fromkeys((".pth", ".pt", ".bin", ".tar", ".pkl"), torch_files.load),
@@ -54,28 +53,19 @@ def load_file(path: str | Path) -> dict[str, np.ndarray]:
         ) from error
 
 
-def _optional(module: str, path: Path) -> ModuleType:
-    package = module.partition(".")[0]
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        raise WeightsError(
-            f"{path}: reading {path.suffix} needs the package {package}; "
-            f"install it (pip install {package}) or convert the file to .npz"
-        ) from error
-
-
 def _read_npz(path: Path) -> dict[str, np.ndarray]:
     with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
         return dict(archive)
 
 
-def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
-    return _optional("safetensors.numpy", path).load_file(path)
-
-
 def _read_keras(path: Path) -> dict[str, np.ndarray]:
-    h5py = _optional("h5py", path)
+    try:
+        import h5py
+    except ImportError as error:
+        raise WeightsError(
+            f"{path}: reading {path.suffix} needs the package h5py; install it"
+            " (pip install h5py) or convert the file to .npz"
+        ) from error
     arrays: dict[str, np.ndarray] = {}
 
     def visit(name: str, item: object) -> None:

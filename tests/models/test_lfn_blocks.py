@@ -16,8 +16,6 @@ from jaxfer.weights import lfnsb as names
 # Programs that run once: half the time to compile.
 QUICK = {"xla_backend_optimization_level": 0}
 
-pool = jax.jit(blocks.adaptive_avg_pool, static_argnums=1)
-
 MIXED = ((3, 12), (5, 8), (7, 4))
 BOTTLENECK = ((3, 16), (5, 8))
 
@@ -205,23 +203,6 @@ def test_a_split_must_cover_the_channels():
         blocks.MixedDepthwiseConv(((3, 4), (5, 4))).init(
             jax.random.key(0), jnp.zeros((1, 3, 3, 9))
         )
-
-
-@pytest.mark.parametrize(("height", "width", "size"), [(7, 7, 2), (3, 5, 3), (2, 6, 4)])
-def test_adaptive_pooling_covers_the_image(height, width, size):
-    x = np.random.default_rng(0).standard_normal((2, height, width, 3))
-    y = pool(jnp.asarray(x, jnp.float32), size)
-    for i in range(size):
-        rows = slice(i * height // size, -(-(i + 1) * height // size))
-        for j in range(size):
-            columns = slice(j * width // size, -(-(j + 1) * width // size))
-            expected = x[:, rows, columns].mean((1, 2))
-            np.testing.assert_allclose(y[:, i, j], expected, atol=1e-6)
-
-
-def test_adaptive_pooling_to_the_same_size_changes_nothing():
-    x = jax.random.normal(jax.random.key(0), (1, 5, 5, 2))
-    np.testing.assert_array_equal(pool(x, 5), x)
 
 
 def test_prelu_between_relu_and_identity():

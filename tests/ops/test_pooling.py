@@ -11,6 +11,8 @@ from jax import lax
 from jaxfer import ops
 from jaxfer.ops.geometry import explicit_padding, pair
 
+adaptive = jax.jit(ops.adaptive_avg_pool, static_argnums=1)
+
 
 def plain(x, window, strides, padding):
     window, strides = pair(window), pair(strides)
@@ -111,3 +113,20 @@ def test_avg_pool():
     )
     padded = ops.avg_pool(jnp.ones((1, 2, 2, 1)), 3, strides=2, padding=1)
     np.testing.assert_allclose(padded, 4 / 9, rtol=1e-6)
+
+
+@pytest.mark.parametrize(("height", "width", "size"), [(7, 7, 2), (3, 5, 3), (2, 6, 4)])
+def test_adaptive_pooling_covers_the_image(height, width, size):
+    x = np.random.default_rng(0).standard_normal((2, height, width, 3))
+    y = adaptive(jnp.asarray(x, jnp.float32), size)
+    for i in range(size):
+        rows = slice(i * height // size, -(-(i + 1) * height // size))
+        for j in range(size):
+            columns = slice(j * width // size, -(-(j + 1) * width // size))
+            expected = x[:, rows, columns].mean((1, 2))
+            np.testing.assert_allclose(y[:, i, j], expected, atol=1e-6)
+
+
+def test_adaptive_pooling_to_the_same_size_changes_nothing():
+    x = jax.random.normal(jax.random.key(0), (1, 5, 5, 2))
+    np.testing.assert_array_equal(adaptive(x, 5), x)
