@@ -1,5 +1,6 @@
 """Reading files of official weights into named arrays."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +29,7 @@ def load_file(path: str | Path) -> dict[str, np.ndarray]:
         needed and not installed.
     """
     path = Path(path)
-    readers = {
+    readers: dict[str, Callable[[Path], dict[str, np.ndarray]]] = {
         ".npz": _read_npz,
         ".safetensors": read_safetensors,
         ".h5": _read_keras,
