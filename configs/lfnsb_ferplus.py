@@ -4,8 +4,8 @@
     python -m jaxfer.launch --config lfnsb_ferplus.py
 
 Paper: no figure on FER+; the recipe is this project's own, from scratch, for a CPU:
-most epochs at the images' own 48 pixels, the last ones enlarged. Ours:
-`docs/experiments.md`. Hours: about 4 on 2 CPU cores.
+most epochs at the images' own 48 pixels, the last ones enlarged. Ours: not measured
+yet. Hours: about 4 on 2 CPU cores.
 
 The paper's ablation: `--config.method.cosine_harmony=0`,
 `--config.method.spatial_bias=False`.

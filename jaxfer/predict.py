@@ -1,4 +1,4 @@
-"""From a trained model to answers: `jaxfer.load().predict(images)`."""
+"""From a trained model to answers: `jaxfer.load(RUN).predict(images)`."""
 
 import argparse
 import csv
@@ -43,7 +43,7 @@ class Recognizer:
         class_names: tuple[str, ...],
         image_size: int,
     ) -> None:
-        """Hold a `jaxfer.methods.Deployment` and variables that it converted."""
+        """Hold a `jaxfer.methods.base.Deployment` and variables that it converted."""
         import jax
 
         self.class_names = class_names
@@ -100,18 +100,16 @@ class Recognizer:
 
 
 MODEL_FILE = ".safetensors"
-SHIPPED = Path(__file__).parent / "_models" / "lfnsb_ferplus.safetensors"
-"""The model inside the package; `docs/model_card.md` describes it."""
 
 
 def load(
     path: str | Path | None = None, *, selection: str | None = None, run: int = 0
 ) -> Recognizer:
-    """A recognizer, of the model in the package or of one that you trained.
+    """A recognizer, of a model that you trained.
 
     Args:
-      path: None for the model that comes with jaxfer (LFNSB trained on FER+, 8
-        classes); a file that `jaxfer export` wrote; or a finished working folder.
+      path: a finished working folder, or a file that `jaxfer export` wrote. None is
+        an error: no model comes with jaxfer.
       selection: of a folder, "validation" or "last"; by default the first that the
         run has.
       run: of a folder, which of its folds and seeds: an index into `runs` of
@@ -119,9 +117,15 @@ def load(
 
     Raises:
       CheckpointError: no model file, not a finished working folder, or no such run.
-      ConfigError: a selection or run of a file, which holds one model.
+      ConfigError: no path; or a selection or run of a file, which holds one model.
     """
-    path = SHIPPED if path is None else Path(path)
+    if path is None:
+        raise ConfigError(
+            "no model comes with jaxfer: train one (jaxfer train --config"
+            " quickstart.py) and name its working folder, or a file that `jaxfer"
+            " export` wrote"
+        )
+    path = Path(path)
     if path.suffix == MODEL_FILE:
         if selection is not None or run:
             raise ConfigError(f"{path} holds one model: leave out selection and run")
@@ -177,8 +181,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model",
         type=Path,
-        help="a finished working folder, or a file of `jaxfer export`; by default"
-        " the model that comes with jaxfer",
+        help="a finished working folder, or a file of `jaxfer export`; none"
+        " comes with jaxfer",
     )
     parser.add_argument("--selection", choices=("validation", "last"))
     parser.add_argument(
