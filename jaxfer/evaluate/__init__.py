@@ -6,6 +6,9 @@ from pathlib import Path
 def finish(run_dir: str | Path) -> str:
     """Writes a finished run's results and report.
 
+    Where its models give masks, pictures or embeddings and its data set is here,
+    they are measured first, once.
+
     Args:
       run_dir: the folder of a finished run.
 
@@ -15,11 +18,20 @@ def finish(run_dir: str | Path) -> str:
     Raises:
       DataError: if this is no folder of a finished run.
     """
+    from jaxfer.errors import JaxferError
+    from jaxfer.evaluate import explained, explanations
     from jaxfer.evaluate.cli import results_table
     from jaxfer.evaluate.pictures import image_source
     from jaxfer.evaluate.report import write_report
     from jaxfer.evaluate.run_folder import load, read_json
 
-    page = write_report(run_dir, image_source(load(run_dir)))
+    folder, note = load(run_dir), ""
+    image_of = image_source(folder)
+    if image_of is not None and not explained.is_measured(folder):
+        try:
+            explanations.measure(folder.path)
+        except JaxferError as error:  # results do not wait for it
+            note = f"Explanations are not measured: {error}\n"
+    page = write_report(run_dir, image_of)
     table = results_table(read_json(page.with_name("results.json")))
-    return f"{table}\nReport: {page}"
+    return f"{table}\n{note}Report: {page}"

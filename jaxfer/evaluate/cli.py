@@ -167,7 +167,49 @@ def results_table(results: Mapping[str, Any]) -> str:
             for row in judged
         ]
         blocks += [_aligned([head, *cells])] if cells else []
+    if "explanations" in results:
+        blocks += _explanation_tables(results["explanations"])
     return "\n\n".join(blocks)
+
+
+def _explanation_tables(found: Mapping[str, Any]) -> list[str]:
+    """What pattern maps and masks are worth."""
+    from jaxfer.evaluate.explained import KINDS, PATTERN_ROWS
+
+    def mean(entry: Mapping[str, Any] | None) -> str:
+        return _number(entry["mean"] if entry else None)
+
+    tables = []
+    if "pattern_maps" in found:
+        columns = {
+            "ratio": "between : within",
+            "ratio_across_identities": "by person",
+        }
+        head = ["pictures", *columns.values(), "nearest class mean, accuracy %"]
+        cells = [
+            [
+                PATTERN_ROWS[kind].lower(),
+                *(mean(row[name]) for name in columns),
+                _cell(row["nearest_class_mean_accuracy"]),
+            ]
+            for kind, row in found["pattern_maps"].items()
+        ]
+        tables.append(_aligned([head, *cells]))
+    if "masks" in found:
+        ways = ("deletion", "insertion")
+        head = [
+            "area under the curve",
+            *(f"{w}{s}" for w in ways for s in ("", ", shuffled")),
+        ]
+        cells = [
+            [
+                KINDS[kind],
+                *(mean(row[w][a]) for w in ways for a in ("area", "random_area")),
+            ]
+            for kind, row in found["masks"]["kinds"].items()
+        ]
+        tables.append(_aligned([head, *cells]))
+    return tables
 
 
 def _number(value: float | None) -> str:

@@ -184,3 +184,85 @@ def accuracy_by_rate(
         if len(lines) > 1:
             axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=2)
         return inline(figure, "label-noise", "Test accuracy by rate of wrong labels")
+
+
+def attention_curves(
+    shares: Sequence[float], kinds: Mapping[str, Mapping[str, Any]], way: str
+) -> str:
+    """Probability of the prediction against the share of pixels, one line a mask.
+
+    Args:
+      shares: 0 to 1.
+      kinds: by name, the entries of results.json; random masks are drawn dashed.
+      way: "deletion" or "insertion".
+    """
+    with styled():
+        figure = Figure((WIDTH, 2.9), layout="constrained")
+        axes = figure.subplots()
+        for (name, entry), colour in zip(kinds.items(), (TEST, VALIDATION, TRAIN)):
+            curves = entry[way]
+            axes.plot(shares, curves["curve"], "-", color=colour, label=name)
+            axes.plot(
+                shares,
+                curves["random_curve"],
+                linestyle=(0, (3, 2)),
+                color=colour,
+                label=f"{name}, shuffled",
+            )
+        axes.set_ylim(0, 1)
+        axes.set_xlim(0, 1)
+        done = "taken away" if way == "deletion" else "shown"
+        axes.set_xlabel(f"{way}: pixels {done}, most attended first, %")
+        axes.set_ylabel("probability, %")
+        percent(axes)
+        percent(axes, "x")
+        axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=2)
+        return inline(figure, way, f"Probability of the predicted class by {way}")
+
+
+CLASS_COLORS = (
+    "#3b82c4",
+    "#d9772b",
+    "#3c9d6b",
+    "#c2498f",
+    "#8a6fd1",
+    "#b3942a",
+    "#d1534a",
+    "#2fa3ad",
+    "#8a94a2",
+)
+"""Of classes, legible on a light and on a dark page."""
+
+
+def plane(
+    points: np.ndarray, labels: np.ndarray, names: Sequence[str], share: np.ndarray
+) -> str:
+    """Embeddings in two dimensions, coloured by class.
+
+    Args:
+      points: (n, 2).
+      labels: int (n,).
+      names: of the classes.
+      share: of the variance that each dimension holds, (2,).
+    """
+    with styled():
+        figure = Figure((WIDTH, 4.1), layout="constrained")
+        axes = figure.subplots()
+        for k, name in enumerate(names):
+            mine = points[labels == k]
+            if len(mine):
+                colour = CLASS_COLORS[k % len(CLASS_COLORS)]
+                axes.plot(
+                    *mine.T, "o", ms=4, mew=0, color=colour, alpha=0.75, label=name
+                )
+        axes.set_xlabel(f"first component, {100 * share[0]:.0f} % of the variance")
+        axes.set_ylabel(f"second, {100 * share[1]:.0f} %")
+        axes.set_xticks([])
+        axes.set_yticks([])
+        axes.grid(False)
+        axes.legend(
+            loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=4, handletextpad=0.2
+        )
+        return inline(
+            figure, "embeddings", "Embeddings of test images in two dimensions"
+        )

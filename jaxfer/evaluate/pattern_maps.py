@@ -27,9 +27,13 @@ class Sums(NamedTuple):
 def sums(vectors: np.ndarray, group: np.ndarray, groups: int) -> Sums:
     """The sums of (n, ...) vectors, each in one of G groups; float64."""
     flat = vectors.reshape(len(vectors), -1).astype(np.float64)
-    member = (np.arange(groups)[:, None] == group[None]).astype(np.float64)
-    square = np.einsum("nd,nd->n", flat, flat)
-    return Sums(member.sum(axis=1), member @ flat, member @ square)
+    order = np.argsort(group, kind="stable")
+    present, first = np.unique(group[order], return_index=True)
+    total = np.zeros((groups, flat.shape[1]))
+    total[present] = np.add.reduceat(flat[order], first)
+    number = np.bincount(group, minlength=groups).astype(np.float64)
+    norms = np.einsum("nd,nd->n", flat, flat)
+    return Sums(number, total, np.bincount(group, norms, minlength=groups))
 
 
 def add(one: Sums, other: Sums) -> Sums:

@@ -11,6 +11,7 @@ from markupsafe import Markup
 
 from jaxfer.evaluate import curves, facts, figures, run_folder
 from jaxfer.evaluate.examples import ImageOf, choose, thumbnail
+from jaxfer.evaluate.explained import explained
 from jaxfer.evaluate.run_folder import RunFolder
 from jaxfer.evaluate.selections import BEST_ON_TEST, MEANINGS
 from jaxfer.evaluate.summary import summarize
@@ -45,6 +46,16 @@ def _metric(spread: dict[str, Any] | None, name: str) -> str:
     text = f"{factor * spread['mean']:.{digits}f}"
     std = spread["std"]
     return text if std is None else f"{text} ± {factor * std:.{digits}f}"
+
+
+def _short(spread: dict[str, Any] | None, digits: int = 3, factor: float = 1) -> str:
+    """Mean and deviation (or standard error) as text, to some digits."""
+    if spread is None or spread["mean"] is None:
+        return "–"
+    text = f"{factor * spread['mean']:.{digits}g}"
+    around = spread.get("std", spread.get("standard_error"))
+    text = text if around is None else f"{text} ± {factor * around:.2g}"
+    return text.replace("-", "−")
 
 
 def _duration(seconds: float) -> str:
@@ -205,6 +216,7 @@ def _context(
         "rates": [rate for rate, _ in groups],
         "label_noise": _label_noise(results, selection),
         "suspects": _suspects(results, image_of),
+        "explained": explained(whole, results, image_of),
         "quoted_runs": folder.runs,
         "alpha": alpha,
         "alpha_figure": _alpha_figure(folder, selection) if alpha else None,
@@ -231,6 +243,7 @@ def _template() -> jinja2.Template:
         "metric": _metric,
         "duration": _duration,
         "bytes": _bytes,
+        "short": _short,
     }
     return environment.get_template("report.html")
 

@@ -149,8 +149,9 @@ def summarize(run_dir: str | Path) -> dict[str, Any]:
       (the selection to quote), `selections`, and by selection `ablation` (CFNet:
       local, global, direct, constraint) or `heads`, `per_class`, `confusion`
       (rows: true class), `calibration`, `fusion_weights`; `label_noise` (see
-      `label_noise.entries`) where labels were made wrong; `robustness`, `beside`
-      and `suspect_labels` once measured; `timing`. Accuracies are shares, not per cent.
+      `label_noise.entries`) where labels were made wrong; `robustness`, `beside`,
+      `suspect_labels` and `explanations` once measured; `timing`. Accuracies are
+      shares, not per cent.
 
     Raises:
       DataError: if this is no folder of a finished run.
@@ -204,7 +205,7 @@ def summarize(run_dir: str | Path) -> dict[str, Any]:
         results["headline"]["noise"] = rate
     if any(run.noise for run in whole.runs):
         results["label_noise"] = label_noise.entries(whole)
-    for name in ("robustness", "beside", "suspect_labels"):
+    for name in ("robustness", "beside", "suspect_labels", "explanations"):
         path = whole.path / "report" / f"{name}.json"
         if path.is_file():
             results[name] = run_folder.read_json(path)
