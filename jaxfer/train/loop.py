@@ -12,7 +12,7 @@ from jax import Array
 from tqdm import tqdm
 
 from jaxfer.methods.base import Stage, State, Variables
-from jaxfer.train import passes, processes, resume, sharding, start
+from jaxfer.train import passes, processes, resume, selection, sharding, start
 from jaxfer.train import program as programs
 from jaxfer.train.checkpoints import Position
 from jaxfer.train.feed import Feed, Resident, place, table_arrays
@@ -77,6 +77,8 @@ def _train_stage(group: Group, progress: Progress, index: int) -> None:
     zero_sums: dict[str, Any] = {}
     for metrics, like in zip(program.metrics, sources, strict=True):
         zero_sums |= programs.zeros(metrics, progress.states, like)
+    if stage.plateau is not None and not group.validated:
+        selection.metric_value(zero_sums, stage.plateau.metric)  # or an error, now
     sums = sharding.put(
         zero_sums if progress.sums is None else progress.sums, _by_run(group)
     )
