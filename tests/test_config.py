@@ -2,7 +2,7 @@ import pytest
 import toy
 
 from jaxfer import config as configs
-from jaxfer import metrics, ops
+from jaxfer import config_rules, metrics, ops
 from jaxfer.data import dataset
 from jaxfer.errors import ConfigError
 from jaxfer.methods import cfnet
@@ -90,9 +90,9 @@ def test_a_plateau_follows_any_metric_of_any_head(metric):
 
 
 def test_the_words_are_those_that_the_code_knows():
-    assert configs.CHOICES["data.corruption.name"] == ("", *ops.CORRUPTIONS)
-    assert configs.CHOICES["data.label_mode"] == dataset.LABEL_MODES
-    assert set(configs.METRICS) == set(metrics.compute(metrics.zeros(2)))
+    assert config_rules.CHOICES["data.corruption.name"] == ("", *ops.CORRUPTIONS)
+    assert config_rules.CHOICES["data.label_mode"] == dataset.LABEL_MODES
+    assert set(config_rules.METRICS) == set(metrics.compute(metrics.zeros(2)))
 
 
 def test_differences_ignore_what_changes_no_result():
