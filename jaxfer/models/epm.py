@@ -18,7 +18,7 @@ from flax import linen as nn
 
 from jaxfer import ops
 from jaxfer.errors import ConfigError
-from jaxfer.models.backbone import check_width, he_fan_out, scaled
+from jaxfer.models.backbone import check_width, he_fan_in, normal, scaled
 from jaxfer.models.fersnet_blocks import fan_in_uniform
 from jaxfer.models.layers import Conv, ConvTranspose
 from jaxfer.models.outputs import Outputs
@@ -175,7 +175,7 @@ class EPMG(nn.Module):
                 (4, 4),
                 padding="VALID",
                 dtype=self.dtype,
-                kernel_init=fan_in_uniform if last else he_fan_out,
+                kernel_init=fan_in_uniform if last else he_fan_in,
                 name=f"encoder{number}",
             )(x)
             x = nn.sigmoid(x) if last else nn.relu(x)
@@ -294,7 +294,6 @@ def _he_transposed(taps: int) -> Callable[..., jax.Array]:
     def draw(
         key: jax.Array, shape: tuple[int, ...], dtype: jax.typing.DTypeLike
     ) -> jax.Array:
-        values = jax.random.normal(key, (math.prod(shape),), dtype)
-        return (values * math.sqrt(2 / (taps * shape[-1]))).reshape(shape)
+        return normal(key, shape, dtype, math.sqrt(2 / (taps * shape[-1])))
 
     return draw

@@ -7,7 +7,7 @@ from golden_rule import close
 
 from jaxfer import models, weights
 from jaxfer.errors import ConfigError
-from jaxfer.models import vgg
+from jaxfer.models import backbone, vgg
 
 
 def test_the_trunk_equals_torchvision():
@@ -63,3 +63,9 @@ def test_the_classifier_counts_by_channel_then_row_then_column():
 def test_a_width_of_zero():
     with pytest.raises(ConfigError, match="vgg16 width must be positive"):
         models.create("vgg16", 7, width=0.0)
+
+
+def test_fresh_kernels_keep_the_size_of_what_passes():
+    kernel = backbone.he_fan_in(jax.random.key(0), (3, 3, 32, 64))
+    np.testing.assert_allclose(kernel.std(), np.sqrt(2 / (9 * 32)), rtol=0.02)
+    assert abs(kernel.mean()) < 0.01 * kernel.std() + 1e-3
