@@ -1,5 +1,6 @@
 import functools
 
+import chex
 import golden_rule
 import jax
 import jax.numpy as jnp
@@ -174,6 +175,10 @@ def test_networks_after_an_iteration_equal_the_released_ones(reference):
     (after, _, _), batch = iterated(1.0), official()[2]
     network = {kind: after[kind]["network"] for kind in ("params", "batch_stats")}
     judge = {"params": after["params"]["discriminator"]}
+    frozen = after["frozen"]["identity"]
+    chex.assert_trees_all_equal(
+        frozen, widen(official()[1], "float64")["lightcnn9"]["params"]
+    )
     with jax.enable_x64():
         face, real, target = widen(
             (batch["face"], batch["face_target"], batch["target"]), "float64"
