@@ -1,4 +1,4 @@
-"""One of several processes that train the toy method; see train/test_processes.py.
+"""A process, of several perhaps, that trains the toy method; see workers.py.
 
 python toy_worker.py FOLDER HOST:PORT COUNT INDEX
 """
@@ -19,8 +19,8 @@ def trainings():
     streamed.data.resident, resident.data.resident = "never", "always"
     for config in (streamed, resident):
         config.epochs, config.batch_size = 2, 12
-    # A checkpoint after each step, so that there is a moment to be killed at.
-    streamed.checkpoint.every_seconds = 0.0
+        # A checkpoint after each step, so that there is a moment to be killed at.
+        config.checkpoint.every_seconds = 0.0
     return {"streamed": streamed, "resident": resident}
 
 

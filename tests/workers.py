@@ -1,0 +1,44 @@
+"""Processes that train the toy method."""
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import waiting
+
+TESTS = Path(__file__).parent
+
+
+def start(folder, *, processes, devices):
+    """So many processes, each with so many devices, training the same."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        coordinator = f"localhost:{free.getsockname()[1]}"
+    environ = {
+        **os.environ,
+        # Compiled in a hurry: the claims are about equality, not speed.
+        "XLA_FLAGS": "--xla_backend_optimization_level=0"
+        f" --xla_force_host_platform_device_count={devices}",
+        "PYTHONPATH": f"{TESTS}:{TESTS.parent}",
+        "JAX_COMPILATION_CACHE_DIR": str(folder.parent / "xla"),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    }
+    words = [sys.executable, TESTS / "toy_worker.py", folder, coordinator]
+    return [
+        subprocess.Popen(
+            [*words, str(processes), str(index)],
+            env=environ,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for index in range(processes)
+    ]
+
+
+def finish(workers):
+    outputs = waiting.ended(workers)
+    assert all(w.returncode == 0 for w in workers), "\n".join(outputs)
+    return outputs
