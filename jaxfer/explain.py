@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 BATCH = 8
 
+NO_EVIDENCE = 0.05
+"""Logits that a class map's last colour stands for at least: less moves no answer."""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `jaxfer explain`."""
@@ -182,8 +185,8 @@ def panels(
     maps = [
         np.maximum(looks.class_maps[number, list(computed).index(k)], 0) for k in shown
     ]
-    highest = max(float(values.max()) for values in maps)
-    scale = Scale(f"{kind}: evidence for the class, in logits", 0, highest or 1)
+    highest = max(NO_EVIDENCE, *(float(values.max()) for values in maps))
+    scale = Scale(f"{kind}: evidence for the class, in logits", 0, highest)
     for k, values in zip(shown, maps):
         share = 100 * looks.probabilities[number, k]
         title = f"{recognizer.class_names[k]}, {share:.0f} %"

@@ -43,7 +43,9 @@ def gradient_maps(
     """Grad-CAM of a method, at the last feature map of its network.
 
     See `jaxfer.models.feature_maps.last_map`; for CFNet it is the global branch's, as
-    the local one's places are no places of the image.
+    the local one's places are no places of the image. Multiplied by the number of
+    places, so that it equals the class activation map where that is positive, for a
+    classifier that has one.
 
     Args:
       predict: (variables, images) -> Outputs.
@@ -69,7 +71,8 @@ def gradient_maps(
 
         zeros = jnp.zeros(like.shape, like.dtype)
         gradients, features = jax.grad(score, has_aux=True)(zeros)
-        return ops.grad_cam(features, gradients)
+        places = features.shape[1] * features.shape[2]
+        return places * ops.grad_cam(features, gradients)
 
     return jax.jit(maps)
 

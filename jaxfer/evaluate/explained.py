@@ -27,7 +27,16 @@ KINDS = {
     "refined_mask": "refined mask",
     ATTENTION: "class activation map",
 }
-PATTERN_ROWS = {"pattern_maps": "Pattern maps", "gray_images": "The faces, in grey"}
+PATTERN_ROWS = {"pattern_maps": "Pattern maps", "gray_images": "Faces in grey"}
+MEASURES = {
+    "within_class": "Within a class",
+    "within_class_across_identities": "… of different people",
+    "between_classes": "Between classes",
+    "between_classes_same_identity": "… of one person",
+    "ratio": "Ratio, between : within",
+    "ratio_across_identities": "Ratio by person",
+}
+GRAY_LEVEL = (1 / 255) ** 2
 _SIDE = 160
 
 
@@ -66,8 +75,14 @@ def explained(
         keys = ("embedding", "embedding_label", "embedding_share")
         points, label, share = (arrays[key] for key in keys)
         plane = Markup(figures.plane(points, label, names, share))
+    alike = False
+    if "pattern_maps" in found:
+        apart = found["pattern_maps"]["pattern_maps"]["between_classes"]
+        alike = apart is not None and apart["mean"] < GRAY_LEVEL
     return {
         **found,
+        "alike": alike,
+        "measures": MEASURES,
         "curves": curves,
         "kinds": KINDS,
         "rows": PATTERN_ROWS,

@@ -9,9 +9,11 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
 from jaxfer import train
+from jaxfer.errors import ConfigError
 from jaxfer.evaluate import insertion, run_folder, told
 from jaxfer.evaluate.attention import ATTENTION, MASKS, PATTERN
 from jaxfer.evaluate.explained import FILE, PICTURES
@@ -21,12 +23,12 @@ from jaxfer.evaluate.pattern_maps import (
     class_means,
     distances,
     nearest,
-    principal_plane,
     sums,
 )
 from jaxfer.evaluate.restored import check_same_data, restore
+from jaxfer.evaluate.samples import Ask, pictures_of
 from jaxfer.evaluate.selections import spread
-from jaxfer.evaluate.told import BATCH, EMBEDDING, Told
+from jaxfer.evaluate.told import BATCH, Told
 
 IMAGES = 4096
 """Of the training and of the test part of each run, at most; drawn with a seed."""
@@ -35,11 +37,6 @@ MASKED = 128
 """Test images for deletion and insertion, over all runs."""
 
 CHUNK = 16 * BATCH
-POINTS = 600
-PEOPLE = 4
-EXAMPLES = 8
-
-Ask = Callable[[np.ndarray], Told]
 
 
 def measure(run_dir: str | Path) -> dict[str, Any] | None:
@@ -57,13 +54,18 @@ def measure(run_dir: str | Path) -> dict[str, Any] | None:
       None, and no file, where the models tell nothing beside their decision.
 
     Raises:
-      JaxferError: no finished run, its data set is not here or another, or its
-        training diverged.
+      JaxferError: no finished run, its data set is not here or another, its
+        training diverged, or several processes train together.
     """
     folder = run_folder.load(run_dir)
     given = told.names(folder)
     if not given:
         return None
+    if jax.process_count() > 1:  # models are read by all processes together
+        raise ConfigError(
+            "several processes trained this run together: `jaxfer evaluate"
+            f" {folder.path}`, by one process, measures them."
+        )
     selection, restored = restore(folder)
     check_same_data(restored, folder)
     quoted = set(run_folder.by_rate(folder)[0][1].runs)
@@ -105,7 +107,7 @@ def measure(run_dir: str | Path) -> dict[str, Any] | None:
     kinds = [name for name in (*MASKS, ATTENTION) if name in given]
     if kinds:
         found["masks"] = _masks(restored, runs, asker, kinds)
-    pictures |= _pictures(asker(first), table, tests[0], given, classes)
+    pictures |= pictures_of(asker(first), table, tests[0], given, classes)
     path = folder.path / "report" / FILE
     path.parent.mkdir(exist_ok=True)
     arrays: dict[str, Any] = {**pictures}
@@ -226,69 +228,3 @@ def _mean(values: np.ndarray) -> dict[str, float | None]:
     count = len(values)
     error = float(values.std(ddof=1) / np.sqrt(count)) if count > 1 else None
     return {"mean": float(values.mean()), "standard_error": error}
-
-
-def _pictures(
-    ask: Ask, table: Any, test: np.ndarray, given: set[str], classes: int
-) -> dict[str, np.ndarray]:
-    """What the report shows of one run: rows of the table, and arrays for them."""
-    found: dict[str, np.ndarray] = {}
-    if EMBEDDING in given and len(test) > 2:
-        rows = test[:POINTS]
-        plane, share = principal_plane(ask(rows)[EMBEDDING])
-        found["embedding"] = plane.astype(np.float32)
-        found["embedding_label"] = table.label[rows]
-        found["embedding_share"] = share
-    if PATTERN in given:
-        grid, people = grid_rows(table.label, table.subject, test, classes)
-        patterns = ask(np.where(grid < 0, test[0], grid).ravel())[PATTERN]
-        found["grid_row"], found["grid_person"] = grid, people
-        shape = (*grid.shape, *patterns.shape[1:])
-        found["grid_pattern"] = _bytes(patterns).reshape(shape)
-    turn = grid_rows(table.label, np.full(len(table.label), ""), test, classes)[0]
-    rows = turn[turn >= 0][:EXAMPLES]
-    answer = ask(rows)
-    shifted = np.exp(answer["logits"] - answer["logits"].max(axis=1, keepdims=True))
-    found["example_row"] = rows
-    found["example_label"] = table.label[rows]
-    found["example_predicted"] = shifted.argmax(axis=1)
-    found["example_probability"] = shifted.max(axis=1) / shifted.sum(axis=1)
-    for name in (*MASKS, ATTENTION, PATTERN):
-        if name in answer:
-            found[f"example_{name}"] = answer[name].astype(np.float16)
-    return found
-
-
-def _bytes(pictures: np.ndarray) -> np.ndarray:
-    return np.round(255 * np.clip(pictures, 0, 1)).astype(np.uint8)
-
-
-def grid_rows(
-    label: np.ndarray, subject: np.ndarray, rows: np.ndarray, classes: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Rows of a few people, those with most classes first, by person and class.
-
-    Args:
-      label: int (N,), of the table.
-      subject: str (N,), "" where unknown.
-      rows: int (n,), to choose from; earlier ones are preferred.
-      classes: K.
-
-    Returns:
-      int (R, K), -1 where there is none, and the people's names (R,); where nobody
-      is known, any images of the class under the name "".
-    """
-    grid: dict[str, np.ndarray] = {}
-    nobody = np.all(subject[rows] == "")
-    taken = np.zeros(classes, int)
-    for row in rows:
-        k = label[row]
-        name = f"{taken[k]}" if nobody else str(subject[row])
-        taken[k] += 1
-        if name:
-            places = grid.setdefault(name, np.full(classes, -1))
-            places[k] = row if places[k] < 0 else places[k]
-    order = sorted(grid, key=lambda name: -int(np.sum(grid[name] >= 0)))[:PEOPLE]
-    shown = [""] * len(order) if nobody else order
-    found = [grid[name] for name in order]
-    return np.array(found, np.int32).reshape(-1, classes), np.array(shown, str)

@@ -48,13 +48,13 @@ def _metric(spread: dict[str, Any] | None, name: str) -> str:
     return text if std is None else f"{text} ± {factor * std:.{digits}f}"
 
 
-def _short(spread: dict[str, Any] | None, digits: int = 3, factor: float = 1) -> str:
-    """Mean and deviation (or standard error) as text, to some digits."""
+def _short(spread: dict[str, Any] | None) -> str:
+    """Mean and deviation (or standard error) as text, to three digits and two."""
     if spread is None or spread["mean"] is None:
         return "–"
-    text = f"{factor * spread['mean']:.{digits}g}"
+    text = f"{spread['mean']:#.3g}"
     around = spread.get("std", spread.get("standard_error"))
-    text = text if around is None else f"{text} ± {factor * around:.2g}"
+    text = text if around is None else f"{text} ± {around:.2g}"
     return text.replace("-", "−")
 
 

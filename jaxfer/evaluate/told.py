@@ -9,7 +9,7 @@ import numpy as np
 from jax import Array
 
 from jaxfer import data, methods, ops, train
-from jaxfer.errors import DataError
+from jaxfer.errors import ConfigError, DataError
 from jaxfer.evaluate.attention import ATTENTION, MASKS, PATTERN
 from jaxfer.evaluate.run_folder import RunFolder
 from jaxfer.models.outputs import Outputs
@@ -42,11 +42,22 @@ def select(outputs: Outputs) -> dict[str, Array]:
 
 
 def names(folder: RunFolder) -> set[str]:
-    """What the run's models tell, found without reading or computing them."""
+    """What the run's models tell, found without reading or computing them.
+
+    Raises:
+      ConfigError: config.json lacks what the method reads today.
+    """
     config = read_config(folder.path)
-    method = methods.create(
-        config, num_classes=len(folder.class_names), steps_per_epoch=1
-    )
+    try:
+        method = methods.create(
+            config, num_classes=len(folder.class_names), steps_per_epoch=1
+        )
+    except (AttributeError, KeyError) as error:
+        raise ConfigError(
+            f"{folder.path} was trained by another version of jaxfer"
+            f" ({folder.config.get('jaxfer_version')}), without the field {error}:"
+            " train again, or ask it with that version."
+        ) from error
     size = config.data.image_size
     images = jax.ShapeDtypeStruct((1, size, size, 3), np.uint8)
 

@@ -83,7 +83,7 @@ def test_grad_cam_is_the_activation_map_where_that_is_known(variables):
     other, gradients = attention.create_look(predict(False), variables, 8, 4)
     assert (kind, other) == ("Class activation map", "Grad-CAM")
     linear, found = maps(images, [0, 2]), gradients(images, [0, 2])
-    expected = np.maximum(linear.class_maps, 0) / 16
+    expected = np.maximum(linear.class_maps, 0)
     assert found.class_maps.shape == (3, 3, 4, 4)
     np.testing.assert_allclose(found.class_maps, expected, rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(found.probabilities, linear.probabilities, rtol=1e-5)

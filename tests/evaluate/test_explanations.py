@@ -10,8 +10,9 @@ import pytest
 import toy
 
 from jaxfer import evaluate, train
+from jaxfer.errors import ConfigError, DataError
 from jaxfer.evaluate import explanations
-from jaxfer.evaluate.explanations import grid_rows
+from jaxfer.evaluate.samples import grid_rows
 from jaxfer.evaluate.told import create_ask
 from jaxfer.train import experiment
 
@@ -71,7 +72,7 @@ def test_the_report_tells_what_the_models_tell(run, parse, undrawn, monkeypatch)
     page = parse((run / "report" / "index.html").read_text())
     assert "explanations" in page.ids and "#explanations" in page.links
     words = " ".join(" ".join(page.text).split())
-    assert f"{maps['ratio']['mean']:.3g} ±" in words
+    assert f"{maps['ratio']['mean']:#.3g} ±" in words
     assert "judged on 60 test images" in words and "refined mask" in words
     drawn = sum(link.startswith("data:image") for link in page.links)
     assert drawn >= 2 * 3 + 2 * 4 * 3 + 4 * 8  # means, grid, examples
@@ -112,8 +113,17 @@ def test_plain_models_and_diverged_ones_are_left_alone(run, monkeypatch, undrawn
 
         return method._replace(predict=predict)
 
+    def older(config, **options):
+        return config.method.field_of_today
+
+    monkeypatch.setattr(experiment.methods, "create", older)
+    assert "without the field 'field_of_today'" in evaluate.finish(run).replace('"', "")
     monkeypatch.setattr(experiment.methods, "create", diverged)
-    assert "training diverged" in evaluate.finish(run)
+    with pytest.raises(DataError, match="training diverged"):
+        explanations.measure(run)
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    with pytest.raises(ConfigError, match="by one process"):
+        explanations.measure(run)
     monkeypatch.setattr(experiment.methods, "create", toy.method)
     assert explanations.measure(run) is None
     monkeypatch.setattr(experiment.data, "load", None)  # nothing is read for it
