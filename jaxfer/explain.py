@@ -28,9 +28,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = (
         "Draw where a trained model looked: for each image a sheet with the face and,"
         " over it, the attention masks of a model that has some, and for the predicted"
-        " class and every --class the class activation map or, of a model whose"
-        " classifier is not linear in its feature map, Grad-CAM; besides, the pictures"
-        " that the model itself makes, such as EPM's pattern map."
+        " class and every --class the class activation map or, of a model that gives"
+        " none, Grad-CAM; besides, the pictures that the model itself makes, such as"
+        " EPM's pattern map."
     )
     parser.add_argument(
         "run", type=Path, help="a finished working folder, or a file of `jaxfer export`"

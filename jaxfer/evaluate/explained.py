@@ -80,7 +80,9 @@ def explained(
         apart = found["pattern_maps"]["pattern_maps"]["between_classes"]
         alike = apart is not None and apart["mean"] < GRAY_LEVEL
     return {
+        "pattern_maps": None,
         **found,
+        "masks": masks,
         "alike": alike,
         "measures": MEASURES,
         "curves": curves,

@@ -103,6 +103,30 @@ def test_distances_are_between_outputs_of_models_that_did_not_see(run):
     assert shown["embedding_share"].sum() <= 1 + 1e-6
 
 
+def test_class_activation_maps_alone_are_judged_and_shown(
+    run, parse, undrawn, monkeypatch
+):
+    def attending(config, **options):
+        method = telling_method(config, **options)
+
+        def predict(variables, images):
+            outputs = method.predict(variables, images)
+            signs = jnp.asarray([1.0, -1.0, 0.5]).reshape(1, 1, 1, 3)
+            maps = {"attention": outputs.maps["mask"] * signs}
+            return outputs._replace(maps=maps, images={}, features={})
+
+        return method._replace(predict=predict)
+
+    monkeypatch.setattr(experiment.methods, "create", attending)
+    monkeypatch.setattr(explanations, "MASKED", 6)
+    found = explanations.measure(run)
+    assert "pattern_maps" not in found and set(found["masks"]["kinds"]) == {"attention"}
+    page = parse(evaluate.finish(run) and (run / "report" / "index.html").read_text())
+    words = " ".join(" ".join(page.text).split())
+    assert "evidence for the predicted class, in logits" in words
+    assert "pattern map" not in words and "Embeddings" not in words
+
+
 def test_plain_models_and_diverged_ones_are_left_alone(run, monkeypatch, undrawn):
     def diverged(config, **options):
         method = telling_method(config, **options)
