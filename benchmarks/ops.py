@@ -149,8 +149,9 @@ def convolutions(shrink: int) -> Iterator[Case]:
         ("ResNet-50 3x3", 16, 28, 256, 3, 2, 256),
         ("ResNet-50 1x1", 16, 56, 64, 1, 1, 256),
         ("ResNet-50 1x1", 16, 28, 512, 1, 2, 1024),
+        ("ResNet-18 last, of small faces", 64, 2, 512, 3, 1, 512),
     ):
-        c, o, n = max(c // shrink, 3), o // shrink, n // shrink
+        c, o, n = max(c // shrink, 3), o // shrink, max(n // shrink, 1)
         name = f"{system} {b}x{n}x{n}x{c} k{k} s{s} to {o}"
         yield from parts(name, draw(b, n, n, c), draw(k, k, c, o), s)
 
