@@ -50,6 +50,7 @@ def shrink(config):
         config.finetune.image_size = SIZE + 4
     config.data.label_noise.rates = tuple(config.data.label_noise.rates)[:1]
     config.optim.warmup_epochs = 0.0  # its first step would change nothing
+    config.protocol.train_fraction = 1.0  # there are few images as it is
     if config.protocol.kind != "given":
         config.protocol.folds = 2
     return config

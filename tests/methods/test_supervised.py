@@ -186,7 +186,7 @@ def test_finetuning_continues_at_another_size():
     method, state, _ = trained(**fields)
     second = method.stages[1]
     assert (second.name, second.epochs) == ("finetune", 2)
-    tuned, _ = jax.jit(second.train_step)(state, batch(), KEY)
+    tuned, _ = jax.jit(second.passes[0].train_step)(state, batch(), KEY)
     changed = tuned.variables["params"]["network"]["kernel"]
     assert not np.allclose(changed, state.variables["params"]["network"]["kernel"])
     images = batch()["image"]
