@@ -1,6 +1,7 @@
 """Strict settings for every test: two CPU devices, no implicit promotion."""
 
 import atexit
+import gc
 import os
 import shutil
 import tempfile
@@ -21,12 +22,18 @@ import pytest
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 
-# Many tests compile the same program; each is compiled once a session.
-_CACHE = tempfile.mkdtemp(prefix="jaxfer-xla-")
-atexit.register(shutil.rmtree, _CACHE, ignore_errors=True)
-jax.config.update("jax_compilation_cache_dir", _CACHE)
-jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+# Many tests compile the same program; each is compiled once a session, by one of the
+# processes that share it. The first of them, which collects tests, makes the folder.
+if "PYTEST_XDIST_WORKER" not in os.environ:
+    os.environ["JAXFER_TEST_CACHE"] = tempfile.mkdtemp(prefix="jaxfer-xla-")
+    atexit.register(shutil.rmtree, os.environ["JAXFER_TEST_CACHE"], ignore_errors=True)
+jax.config.update("jax_compilation_cache_dir", os.environ["JAXFER_TEST_CACHE"])
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+# Tracing makes and drops objects by the million, few of them in circles.
+gc.freeze()
+gc.set_threshold(100_000, 20, 100)
 
 
 @pytest.fixture(scope="session")

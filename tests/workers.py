@@ -9,6 +9,7 @@ from pathlib import Path
 import waiting
 
 TESTS = Path(__file__).parent
+COUNT = "--xla_force_host_platform_device_count"
 
 
 def start(folder, *, processes, devices):
@@ -18,9 +19,8 @@ def start(folder, *, processes, devices):
         coordinator = f"localhost:{free.getsockname()[1]}"
     environ = {
         **os.environ,
-        # Compiled in a hurry: the claims are about equality, not speed.
-        "XLA_FLAGS": "--xla_backend_optimization_level=0"
-        f" --xla_force_host_platform_device_count={devices}",
+        # The last of two wins.
+        "XLA_FLAGS": f"{os.environ['XLA_FLAGS']} {COUNT}={devices}",
         "PYTHONPATH": f"{TESTS}:{TESTS.parent}",
         "JAX_COMPILATION_CACHE_DIR": str(folder.parent / "xla"),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
