@@ -15,6 +15,7 @@ _COMMANDS = {
     "export": ("jaxfer.export", "write a trained model to one file"),
     "predict": ("jaxfer.predict", "name the expressions in images"),
     "explain": ("jaxfer.explain", "draw where a trained model looked"),
+    "synthesize": ("jaxfer.synthesize", "draw faces with other expressions"),
 }
 
 

@@ -1,7 +1,6 @@
 """`jaxfer explain RUN IMAGES...`: where a trained model looked, as pictures."""
 
 import argparse
-import difflib
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -9,9 +8,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from jaxfer.data.decode import SUFFIXES
-from jaxfer.errors import ConfigError, DataError
-from jaxfer.predict import Recognizer, image_files, load, read_image
+from jaxfer.image_arguments import (
+    all_image_files,
+    check_model_first,
+    class_index,
+    free_name,
+    read_image,
+)
+from jaxfer.predict import Recognizer, load
 
 if TYPE_CHECKING:
     from jaxfer.evaluate.attention import Looks
@@ -65,17 +69,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Write the sheets and print their paths; skipped files on stderr."""
-    if args.run.suffix.lower() in SUFFIXES:
-        raise ConfigError(
-            f"{args.run} is an image: expected first the model, a finished working"
-            " folder or a file of `jaxfer export`, then the images."
-        )
-    files = [file for path in args.images for file in image_files(path)]
-    if not files:
-        raise DataError(
-            f"no images under {', '.join(map(str, args.images))}: expected files"
-            f" ending in {', '.join(SUFFIXES)}"
-        )
+    check_model_first(args.run)
+    files = all_image_files(args.images)
     recognizer = load(args.run, selection=args.selection, run=args.number)
     classes = [class_index(name, recognizer.class_names) for name in args.classes]
     written = 0
@@ -85,22 +80,6 @@ def main(args: argparse.Namespace) -> int:
     if written < len(files):
         print(f"skipped {len(files) - written} of {len(files)} files", file=sys.stderr)
     return 0 if written else 1
-
-
-def class_index(name: str, class_names: Sequence[str]) -> int:
-    """The place of a class among the logits.
-
-    Raises:
-      ConfigError: there is none of that name; the message names the nearest.
-    """
-    by_name = {known.lower(): k for k, known in enumerate(class_names)}
-    if name.lower() in by_name:
-        return by_name[name.lower()]
-    near = difflib.get_close_matches(name.lower(), by_name, n=1, cutoff=0.5)
-    hint = f"; did you mean {class_names[by_name[near[0]]]!r}?" if near else ";"
-    raise ConfigError(
-        f"no class is called {name!r}{hint} The model has {', '.join(class_names)}."
-    )
 
 
 def explain(
@@ -149,7 +128,7 @@ def explain(
                 str(file),
                 panels(looks, number, kind, shown, [best, *classes], recognizer),
             )
-            yield sheet.save(figure, out / _free_name(file.stem, names))
+            yield sheet.save(figure, out / free_name(f"{file.stem}.png", names))
 
 
 def panels(
@@ -197,12 +176,3 @@ def panels(
 def _title(name: str) -> str:
     words = {"mask": "Mask", "refined_mask": "Refined mask", "pattern": "Pattern map"}
     return words.get(name, name.replace("_", " ").capitalize())
-
-
-def _free_name(stem: str, taken: set[str]) -> str:
-    """A file name that no image of this command has had."""
-    name, number = f"{stem}.png", 2
-    while name in taken:
-        name, number = f"{stem}_{number}.png", number + 1
-    taken.add(name)
-    return name

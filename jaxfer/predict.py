@@ -7,12 +7,15 @@ import functools
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jaxfer.data.decode import MAX_BYTES, SUFFIXES, decode, problem
 from jaxfer.errors import ConfigError, DataError
+from jaxfer.image_arguments import all_image_files, read_image
+
+if TYPE_CHECKING:
+    from jaxfer.train import Trained
 
 
 @dataclasses.dataclass(frozen=True)
@@ -130,11 +133,7 @@ def load(
         if selection is not None or run:
             raise ConfigError(f"{path} holds one model: leave out selection and run")
         return _load_file(path)
-    from jaxfer import train
-
-    if selection is None:
-        selection = "validation" if _has_validation(path, run) else "last"
-    trained = train.load_run(path, selection=selection, run=run)
+    trained = load_trained(path, selection=selection, run=run)
     deployment = trained.method.deployed
     return Recognizer(
         deployment,
@@ -142,6 +141,21 @@ def load(
         trained.class_names,
         trained.config.data.image_size,
     )
+
+
+def load_trained(
+    path: Path, *, selection: str | None = None, run: int = 0
+) -> "Trained":
+    """All variables of a finished working folder; see `load`.
+
+    Raises:
+      CheckpointError: not a finished working folder, or no such run or selection.
+    """
+    from jaxfer import train
+
+    if selection is None:
+        selection = "validation" if _has_validation(path, run) else "last"
+    return train.load_run(path, selection=selection, run=run)
 
 
 def _load_file(path: Path) -> Recognizer:
@@ -196,12 +210,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Print a CSV of file, label and probabilities; skipped files on stderr."""
-    files = [f for path in args.images for f in image_files(path)]
-    if not files:
-        raise DataError(
-            f"no images under {', '.join(map(str, args.images))}: expected files"
-            f" ending in {', '.join(SUFFIXES)}"
-        )
+    files = all_image_files(args.images)
     recognizer = load(args.model, selection=args.selection, run=args.run)
     writer = csv.writer(sys.stdout)
     writer.writerow(["file", "label", *recognizer.class_names])
@@ -218,28 +227,3 @@ def main(args: argparse.Namespace) -> int:
     if skipped:
         print(f"skipped {skipped} of {len(files)} files", file=sys.stderr)
     return 1 if skipped == len(files) else 0
-
-
-def read_image(file: Path, size: int) -> np.ndarray | str:
-    """The image as training reads it, uint8 (size, size, 3), or what is wrong."""
-    try:
-        if file.stat().st_size > MAX_BYTES:
-            return f"larger than {MAX_BYTES // 1_000_000} MB"
-        content = file.read_bytes()
-    except OSError as error:
-        return f"unreadable: {error.strerror}"
-    wrong = problem(content)
-    return decode(content, size) if wrong is None else wrong
-
-
-def image_files(path: Path) -> list[Path]:
-    """The image files under a folder, sorted; a file is itself.
-
-    Raises:
-      DataError: there is no such file or folder.
-    """
-    if path.is_dir():
-        return sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES)
-    if not path.exists():
-        raise DataError(f"{path} does not exist")
-    return [path]

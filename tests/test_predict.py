@@ -9,7 +9,7 @@ import pytest
 import toy
 
 import jaxfer
-from jaxfer import cli, predict
+from jaxfer import cli, image_arguments
 from jaxfer.data.decode import decode
 from jaxfer.errors import ConfigError, DataError
 
@@ -105,7 +105,7 @@ def test_unusable_files_are_skipped_with_a_reason(
     for name, content in contents.items():
         (tmp_path / f"{name}.png").write_bytes(content)
     (tmp_path / "link.png").symlink_to(tmp_path / "absent.png")
-    monkeypatch.setattr(predict, "MAX_BYTES", 2000)
+    monkeypatch.setattr(image_arguments, "MAX_BYTES", 2000)
     status, rows, err = command(capsys, tmp_path, "--model", run)
     assert (status, rows) == (1, [])
     for part in (

@@ -16,7 +16,7 @@ PANELS = 5
 
 _SIDE, _GAP, _MARGIN = 2.2, 0.16, 0.22
 _HEAD, _CAPTION, _FOOT = 0.80, 0.30, 0.66
-_INK, _MUTED = "#18212b", "#586575"
+INK, MUTED = "#18212b", "#586575"
 _GRAY = 0.55
 """Of a face, under a bar's colours."""
 
@@ -61,7 +61,7 @@ def draw(
     foot = _FOOT if scales else 0.0
     width = 2 * _MARGIN + columns * _SIDE + (columns - 1) * _GAP
     height = _HEAD + rows * cell + (rows - 1) * _GAP + foot + _MARGIN
-    with mpl.rc_context({"font.size": 9.5, "text.color": _INK}):
+    with mpl.rc_context({"font.size": 9.5, "text.color": INK}):
         figure = Figure((width, height), facecolor="white")
 
         def text(x: float, y: float, words: str, **style: Any) -> None:
@@ -76,7 +76,7 @@ def draw(
         letters = int(13 * (width - 2 * _MARGIN))
         if len(subtitle) > letters:  # of a path, the end tells more
             subtitle = "…" + subtitle[-letters:]
-        text(_MARGIN, 0.66, subtitle, fontsize=8.5, color=_MUTED)
+        text(_MARGIN, 0.66, subtitle, fontsize=8.5, color=MUTED)
         for number, panel in enumerate(panels):
             row, column = divmod(number, columns)
             x = _MARGIN + column * (_SIDE + _GAP)
@@ -111,9 +111,9 @@ def _bar(axes: Axes, scale: Scale) -> None:
     first, *_, last = axes.get_xticklabels()
     first.set_horizontalalignment("left")
     last.set_horizontalalignment("right")
-    axes.tick_params(length=0, labelsize=8, labelcolor=_MUTED, pad=3)
+    axes.tick_params(length=0, labelsize=8, labelcolor=MUTED, pad=3)
     axes.set_yticks([])
-    axes.set_title(scale.name, fontsize=8.5, color=_MUTED, loc="left", pad=4)
+    axes.set_title(scale.name, fontsize=8.5, color=MUTED, loc="left", pad=4)
     for spine in axes.spines.values():
         spine.set_visible(False)
 

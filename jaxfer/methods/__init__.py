@@ -1,11 +1,23 @@
 """Published systems as records of pure functions; see `jaxfer.methods.base`."""
 
 import importlib
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import ml_collections
+from jax import Array
 
 from jaxfer.errors import ConfigError
-from jaxfer.methods.base import Batch, Method, Pass, Plateau, Selection, Stage, State
+from jaxfer.methods.base import (
+    Batch,
+    Method,
+    Pass,
+    Plateau,
+    Selection,
+    Stage,
+    State,
+    Variables,
+)
 
 __all__ = [
     "Batch",
@@ -16,6 +28,8 @@ __all__ = [
     "Stage",
     "State",
     "create",
+    "create_synthesis",
+    "draws_faces",
 ]
 
 _METHODS = {
@@ -50,3 +64,38 @@ def create(
     return module.create(
         config, num_classes=num_classes, steps_per_epoch=steps_per_epoch
     )
+
+
+def draws_faces(config: Mapping[str, Any]) -> bool:
+    """Whether a model of that config draws faces: whether it has a synthesis."""
+    options = config["method"]
+    module = _METHODS.get(options["name"])
+    if module is None or not options.get("multi_task", True):
+        return False
+    return hasattr(importlib.import_module(module), "create_synthesis")
+
+
+def create_synthesis(
+    config: ml_collections.ConfigDict, *, num_classes: int
+) -> Callable[[Variables, Array, Array], Array]:
+    """The part of a method that draws faces with other expressions.
+
+    Args:
+      config: a whole experiment's config.
+      num_classes: K, of the data set.
+
+    Returns:
+      A function of the method's variables, images (B, H, W, 3) as `Method.predict`
+      takes them, and expressions (B, K), one-hot or between them. It gives
+      (B, S, S, 3) in [0, 1], RGB.
+
+    Raises:
+      ConfigError: the method draws no faces.
+    """
+    if not draws_faces(config):
+        raise ConfigError(
+            f"the run of method {config.method.name} draws no faces: expected one of"
+            " fersnet, trained with method.multi_task=True"
+        )
+    module = importlib.import_module(_METHODS[config.method.name])
+    return module.create_synthesis(config, num_classes)

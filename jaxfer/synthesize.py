@@ -1,0 +1,290 @@
+"""`jaxfer synthesize RUN IMAGES... --to NAME`: faces with other expressions."""
+
+import argparse
+import itertools
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from jaxfer.errors import ConfigError
+from jaxfer.image_arguments import (
+    all_image_files,
+    check_model_first,
+    class_index,
+    free_name,
+    read_image,
+)
+from jaxfer.predict import MODEL_FILE, load_trained
+
+if TYPE_CHECKING:
+    from jaxfer.evaluate.drawing import Draw
+    from jaxfer.train import Trained
+
+ALL = "all"
+FACES = 8
+"""Faces that are read and drawn at a time; the rows of a sheet."""
+
+STEPS = 8
+GIF_SIDE = 192
+"""Pixels of an animation, at least."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of `jaxfer synthesize`."""
+    parser.description = (
+        "Draw faces with other expressions, by a trained FERSNet: for each image and"
+        " each --to a PNG <image>_<expression>.png, of the size that the network"
+        " draws; for several, sheet.png as well, a row for each face. With"
+        " --interpolate the expressions are joined instead, in the order in which they"
+        " are given: a strip of pictures, and an animation that goes there and back."
+    )
+    parser.add_argument("run", type=Path, help="a finished working folder")
+    parser.add_argument("images", type=Path, nargs="+", help="files or folders")
+    parser.add_argument(
+        "--to",
+        action="append",
+        required=True,
+        metavar="NAME",
+        help=f"an expression of the run, or {ALL}; may be repeated",
+    )
+    parser.add_argument(
+        "--interpolate",
+        action="store_true",
+        help="move from expression to expression: <image>_interpolation.png and .gif",
+    )
+    parser.add_argument(
+        "--steps",
+        type=int,
+        metavar="N",
+        help="of --interpolate: pictures from one expression to the next, both"
+        f" included ({STEPS})",
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("synthesized"),
+        metavar="DIR",
+        help="where the pictures go (default synthesized/)",
+    )
+    parser.add_argument("--selection", choices=("validation", "last"))
+    parser.add_argument(
+        "--run",
+        dest="number",
+        type=int,
+        default=0,
+        metavar="N",
+        help="which fold and seed: an index into `runs` of its run.json, from 0"
+        " (default 0)",
+    )
+
+
+def main(args: argparse.Namespace) -> int:
+    """Write the pictures and print their paths; skipped files on stderr."""
+    check_model_first(args.run)
+    if args.run.suffix == MODEL_FILE:
+        raise ConfigError(
+            f"{args.run} holds a recogniser, without what draws faces: name the"
+            " working folder that it was exported from"
+        )
+    files = all_image_files(args.images)
+    from jaxfer.evaluate.drawing import create_draw
+
+    trained = load_trained(args.run, selection=args.selection, run=args.number)
+    draw = create_draw(trained.config, len(trained.class_names))
+    classes = _classes(args.to, trained.class_names)
+    steps = _check_steps(args.steps, classes, interpolate=args.interpolate)
+    taken: set[str] = set()
+    read = 0
+    for faces in _faces(files, trained.config.data.image_size):
+        read += len(faces)
+        make = (
+            interpolated(trained, draw, faces, classes, steps, args.out, taken)
+            if args.interpolate
+            else synthesized(trained, draw, faces, classes, args.out, taken)
+        )
+        for path in make:
+            print(path, flush=True)
+    if read < len(files):
+        print(f"skipped {len(files) - read} of {len(files)} files", file=sys.stderr)
+    return 0 if read else 1
+
+
+def _classes(names: Sequence[str], class_names: Sequence[str]) -> list[int]:
+    """The classes that `--to` names, each once but for a way back and forth."""
+    if ALL in [name.lower() for name in names]:
+        if len(names) > 1:
+            raise ConfigError(f"--to {ALL} stands for every expression: give it alone")
+        return list(range(len(class_names)))
+    return [class_index(name, class_names) for name in names]
+
+
+def _check_steps(
+    steps: int | None, classes: Sequence[int], *, interpolate: bool
+) -> int:
+    if not interpolate:
+        if steps is not None:
+            raise ConfigError("--steps needs --interpolate")
+        return 0
+    if len(classes) < 2:
+        raise ConfigError(
+            "--interpolate goes from one expression to another: name two or more, such"
+            f" as --to anger --to happiness, or --to {ALL}"
+        )
+    if steps is not None and steps < 2:
+        raise ConfigError(f"--steps is {steps}; it takes 2 or more")
+    return STEPS if steps is None else steps
+
+
+def _faces(files: Sequence[Path], size: int) -> Iterator[dict[Path, np.ndarray]]:
+    """A few readable images at a time; others are told on stderr."""
+    for first in range(0, len(files), FACES):
+        found: dict[Path, np.ndarray] = {}
+        for file in files[first : first + FACES]:
+            image = read_image(file, size)
+            if isinstance(image, str):
+                print(f"skipped {file}: {image}", file=sys.stderr)
+            else:
+                found[file] = image
+        if found:
+            yield found
+
+
+def synthesized(
+    trained: "Trained",
+    draw: "Draw",
+    faces: dict[Path, np.ndarray],
+    classes: Sequence[int],
+    out: Path,
+    taken: set[str],
+) -> Iterator[Path]:
+    """Writes each face with each expression and, of several, a sheet.
+
+    Args:
+      trained: the model.
+      draw: see `jaxfer.evaluate.drawing`.
+      faces: uint8 (H, W, 3) by file.
+      classes: M expressions.
+      out: a folder.
+      taken: names of files written before, to which these are added.
+
+    Yields:
+      The path of each picture.
+    """
+    from jaxfer.evaluate import face_grid, sheet
+    from jaxfer.evaluate.drawing import one_hot
+
+    names = [trained.class_names[k] for k in classes]
+    images = np.repeat(np.stack(list(faces.values())), len(classes), axis=0)
+    wanted = np.tile(
+        one_hot(np.array(classes), len(trained.class_names)), (len(faces), 1)
+    )
+    drawn = draw(trained.variables, images, wanted)
+    rows = drawn.reshape(len(faces), len(classes), *drawn.shape[1:])
+    for file, pictures in zip(faces, rows, strict=True):
+        for name, picture in zip(names, pictures, strict=True):
+            path = out / free_name(f"{file.stem}_{name}.png", taken)
+            yield write_png(path, picture)
+    if len(rows) == len(classes) == 1:
+        return
+    captions = ["face", *names]
+    grid = [
+        face_grid.Row(
+            [
+                face_grid.Cell(picture, "" if number else caption)
+                for picture, caption in zip([image, *pictures], captions, strict=True)
+            ],
+            file.name,
+        )
+        for number, ((file, image), pictures) in enumerate(
+            zip(faces.items(), rows, strict=True)
+        )
+    ]
+    figure = face_grid.draw(grid, "Synthesised expressions")
+    yield sheet.save(figure, out / free_name("sheet.png", taken))
+
+
+def interpolated(
+    trained: "Trained",
+    draw: "Draw",
+    faces: dict[Path, np.ndarray],
+    classes: Sequence[int],
+    steps: int,
+    out: Path,
+    taken: set[str],
+) -> Iterator[Path]:
+    """Writes for each face a strip and an animation from expression to expression.
+
+    The label that the decoder is given moves on straight lines; see
+    `jaxfer.evaluate.drawing.between`. Each row of the strip is one of them.
+
+    Args:
+      trained: the model.
+      draw: see `jaxfer.evaluate.drawing`.
+      faces: uint8 (H, W, 3) by file.
+      classes: M expressions, at least two.
+      steps: pictures of each line, both ends included.
+      out: a folder.
+      taken: names of files written before, to which these are added.
+
+    Yields:
+      The path of each strip, and of each animation.
+    """
+    from jaxfer.evaluate import face_grid, sheet
+    from jaxfer.evaluate.drawing import between
+
+    names = trained.class_names
+    lines = list(itertools.pairwise(classes))
+    wanted = np.concatenate([between(*line, steps, len(names)) for line in lines])
+    for file, image in faces.items():
+        images = np.broadcast_to(image, (len(wanted), *image.shape))
+        drawn = draw(trained.variables, images, wanted)
+        rows = drawn.reshape(len(lines), steps, *drawn.shape[1:])
+        grid = []
+        for (start, stop), pictures in zip(lines, rows, strict=True):
+            shares = [f"{100 * i / (steps - 1):.0f} %" for i in range(steps)]
+            captions = [names[start], *shares[1:-1], names[stop]]
+            cells = [face_grid.Cell(*both) for both in zip(pictures, captions)]
+            grid.append(face_grid.Row(cells))
+        figure = face_grid.draw(grid, "From expression to expression", file.name)
+        name = free_name(f"{file.stem}_interpolation.png", taken)
+        yield sheet.save(figure, out / name)
+        frames = [rows[0, 0], *rows[:, 1:].reshape(-1, *drawn.shape[1:])]
+        yield write_gif((out / name).with_suffix(".gif"), frames)
+
+
+def write_png(path: Path, image: np.ndarray) -> Path:
+    """Writes uint8 (H, W, 3), RGB, as it is."""
+    from PIL import Image
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(image).save(path)
+    return path
+
+
+def write_gif(path: Path, frames: Sequence[np.ndarray], milliseconds: int = 80) -> Path:
+    """Writes an animation that goes from the first frame to the last and back.
+
+    It rests at both ends and never stops.
+
+    Args:
+      path: the file.
+      frames: uint8 (H, W, 3), at least two.
+      milliseconds: of each frame between the ends.
+    """
+    from PIL import Image
+
+    from jaxfer.evaluate.overlay import grown
+
+    there = [Image.fromarray(grown(frame, GIF_SIDE)) for frame in frames]
+    turn = [*there, *there[-2:0:-1]]
+    rest = 8 * milliseconds
+    lasting = [
+        rest if number in (0, len(there) - 1) else milliseconds
+        for number in range(len(turn))
+    ]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    turn[0].save(path, save_all=True, append_images=turn[1:], duration=lasting, loop=0)
+    return path
