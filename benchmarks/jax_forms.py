@@ -14,7 +14,7 @@ from flax import linen as nn
 from benchmarks import cases, plain
 from benchmarks.cases import Case
 from jaxfer import losses, models, ops
-from jaxfer.models.fuse import fuse
+from jaxfer.models.fuse import deployed
 
 Step = Callable[[Any, dict], tuple[Any, jax.Array]]
 
@@ -132,8 +132,9 @@ def answer(
     CFNet answers with its three heads, the others with one; FERSNet recognises.
     """
     network, state = networks["network"], variables["network"]
-    if case.form == "ours" and hasattr(network, "fused"):
-        network, state = network.clone(fused=True), fuse(state)
+    if case.form == "ours":
+        network, fold = deployed(network)
+        state = fold(state)
 
     def predict(state: dict, batch: dict) -> jax.Array:
         outputs = network.apply(state, batch["images"])

@@ -13,7 +13,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import ml_collections
-from flax import linen as nn
 from jax import Array
 
 from jaxfer import weights
@@ -22,7 +21,6 @@ from jaxfer.errors import ConfigError
 from jaxfer.methods import common
 from jaxfer.methods import fersnet_recognition as recognition
 from jaxfer.methods.base import (
-    Deployment,
     Method,
     Pass,
     Stage,
@@ -36,7 +34,6 @@ from jaxfer.methods.optimizers import (
     create_plateau,
     create_selection,
 )
-from jaxfer.models import Outputs
 
 Synthesis = Callable[[Variables, Array, Array], Array]
 """(variables, images (B, H, W, 3), target (B, K)) -> (B, S, S, 3) in [0, 1], RGB."""
@@ -182,7 +179,7 @@ def create(
         (joint, augmented) if augments else (joint,),
         augmented.predict if augments else joint.predict,
         pretrained=pretrained if given else None,
-        deployment=_deployment(
+        deployment=recognition.create_deployment(
             config, recipe.network, "recogniser" if augments else "network"
         ),
     )
@@ -244,20 +241,8 @@ def _recognition_alone(
         selection=create_selection(config.optim),
         plateau=create_plateau(config.optim),
     )
-    deployment = _deployment(config, network, "network")
+    deployment = recognition.create_deployment(config, network, "network")
     return Method("fersnet", init, (stage,), stage.predict, deployment=deployment)
-
-
-def _deployment(
-    config: ml_collections.ConfigDict, network: nn.Module, name: str
-) -> Deployment:
-    def convert(variables: Variables) -> Variables:
-        return recognition.without_decoder(recognition.part(variables, name))
-
-    def predict(variables: Variables, images: Array) -> Outputs:
-        return recognition.answer(config, network, variables, images)
-
-    return Deployment(convert, predict)
 
 
 def _example(config: ml_collections.ConfigDict) -> Array:

@@ -11,8 +11,9 @@ from jax import Array, lax
 
 from jaxfer import losses, ops
 from jaxfer.methods import common
-from jaxfer.methods.base import Batch, Metrics, State, Variables
+from jaxfer.methods.base import Batch, Deployment, Metrics, State, Variables
 from jaxfer.models import Outputs
+from jaxfer.models.fuse import deployed
 
 TrainStep = Callable[[State, Batch, Array], tuple[State, Metrics]]
 
@@ -201,6 +202,21 @@ def answer(
     No face is drawn: the logits do not depend on a target.
     """
     return network.apply(variables, ordered(middle(images, config), config))
+
+
+def create_deployment(
+    config: ml_collections.ConfigDict, network: nn.Module, name: str
+) -> Deployment:
+    """Recognition alone, of the network called `name`, without decoder and fused."""
+    fused, fold = deployed(network)
+
+    def convert(variables: Variables) -> Variables:
+        return fold(jax.device_get(without_decoder(part(variables, name))))
+
+    def predict(variables: Variables, images: Array) -> Outputs:
+        return answer(config, fused, variables, images)
+
+    return Deployment(convert, predict)
 
 
 def create_predict(

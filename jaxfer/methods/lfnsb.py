@@ -4,8 +4,6 @@ Preprint 2024; cross-entropy plus the Cosine-Harmony loss on the pooled features
 class centres are learned with the network.
 """
 
-from functools import partial
-
 import jax
 import jax.numpy as jnp
 import ml_collections
@@ -15,7 +13,6 @@ from jaxfer import losses, models, weights
 from jaxfer.methods import supervised
 from jaxfer.methods.base import Batch, Method, Variables
 from jaxfer.models import Outputs
-from jaxfer.models.fuse import fuse
 
 
 def default_config() -> ml_collections.ConfigDict:
@@ -55,8 +52,7 @@ def create(
     drawn from a standard normal distribution, as released.
     """
     options = config.method
-    create_network = partial(
-        models.create,
+    network = models.create(
         "lfnsb",
         num_classes,
         head=options.head,
@@ -67,7 +63,6 @@ def create(
         dropout=options.dropout,
         dtype=jnp.dtype(config.precision),
     )
-    network = create_network()
 
     def init_centers(key: Array) -> dict[str, Array]:
         if not options.cosine_harmony:
@@ -106,7 +101,6 @@ def create(
         steps_per_epoch=steps_per_epoch,
         criterion=criterion,
         init_criterion=init_centers,
-        fuse=(create_network(fused=True), fuse),
         official=official,
         trunk="backbone",
     )

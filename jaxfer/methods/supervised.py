@@ -36,6 +36,7 @@ from jaxfer.methods.optimizers import (
     create_selection,
 )
 from jaxfer.models import Outputs
+from jaxfer.models.fuse import deployed
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -80,7 +81,6 @@ def create(
     steps_per_epoch: int,
     criterion: Criterion | None = None,
     init_criterion: Callable[[Array], dict[str, Any]] = lambda key: {},
-    fuse: tuple[nn.Module, Callable[[Any], Any]] | None = None,
     official: Callable[[weights.Arrays], Variables] | None = None,
     trunk: str = "trunk",
 ) -> Method:
@@ -102,8 +102,6 @@ def create(
       criterion: the loss; by default cross-entropy against the label distribution
         with `method.label_smoothing`.
       init_criterion: key -> parameters of the loss that are learned with it.
-      fuse: the network with batch norm folded away, and the function that makes
-        its variables of the network's; where there is one.
       official: the network's variables from the arrays of `method.initial`, where
         that is a file of another project.
       trunk: the part of the network that a file of this project gives to it.
@@ -273,7 +271,7 @@ def create(
         part = {kind: {"network": tree} for kind, tree in found.items()}
         return part | ({"average": found} if options.ema else {})
 
-    fused, fold = fuse or (network, lambda variables: variables)
+    fused, fold = deployed(network)
     size = plans[-1].image_size
     deployment = Deployment(
         # On the host: hundreds of small operations, each compiled on a device.

@@ -1,6 +1,7 @@
 """What the backbones share: channel widths, initialisers, the linear classifier."""
 
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +10,7 @@ from flax import linen as nn
 
 from jaxfer import ops
 from jaxfer.errors import ConfigError
+from jaxfer.models.layers import conv_norm
 from jaxfer.models.outputs import Outputs
 
 
@@ -57,6 +59,29 @@ def he_fan_in(
       https://arxiv.org/abs/1502.01852.
     """
     return normal(key, shape, dtype, math.sqrt(2 * shape[-1] / math.prod(shape)))
+
+
+def square_conv_norm(
+    x: jax.Array, channels: int, size: int, stride: int = 1, **options: Any
+) -> jax.Array:
+    """`layers.conv_norm` with a square kernel, half of it as padding, He's start.
+
+    Args:
+      x: (B, H, W, C).
+      channels: of the output.
+      size: side of the kernel.
+      stride: of the kernel.
+      **options: of `layers.conv_norm`.
+    """
+    return conv_norm(
+        x,
+        channels,
+        (size, size),
+        strides=stride,
+        padding=size // 2,
+        kernel_init=he_fan_out,
+        **options,
+    )
 
 
 def normal(

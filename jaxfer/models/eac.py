@@ -37,6 +37,8 @@ class EAC(nn.Module):
       width: multiplies every channel of the backbone, to multiples of 8.
       small_images: a stem for images of 32 to 64 pixels.
       momentum: of batch norm's running statistics.
+      fused: whether batch norms are folded into the convolutions before them, by
+        `jaxfer.models.fuse.fuse`; for inference alone.
       dtype: of the computation up to logits and maps, which are at least float32;
         None keeps the input's.
 
@@ -52,6 +54,7 @@ class EAC(nn.Module):
     width: float = 1.0
     small_images: bool = False
     momentum: float = 0.9
+    fused: bool = False
     dtype: Dtype = None
 
     def __post_init__(self) -> None:
@@ -95,6 +98,7 @@ class EAC(nn.Module):
             "width": self.width,
             "small_images": self.small_images,
             "momentum": self.momentum,
+            "fused": self.fused,
             "dtype": self.dtype,
             "name": "trunk",
         }

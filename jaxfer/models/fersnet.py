@@ -8,6 +8,8 @@ classifier, and a decoder that draws the face with another expression;
 follow the released PyTorch code, but every bias starts at 0.
 """
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -22,11 +24,10 @@ from jaxfer.models.fersnet_blocks import (
     ConvFLU,
     Decoder,
     Dtype,
-    conv3x3,
     fan_in_uniform,
     leaky_relu,
 )
-from jaxfer.models.layers import BatchNorm, Conv
+from jaxfer.models.layers import Conv, conv_norm
 from jaxfer.models.outputs import Outputs
 
 LEVELS = (128, 256, 512)
@@ -56,6 +57,8 @@ class FERSNet(nn.Module):
       width: multiplies every channel, to multiples of 8.
       momentum: of batch norm's running statistics, 0.9 as released; trainings of a
         few hundred steps want less.
+      fused: whether batch norms are folded into the convolutions before them, by
+        `jaxfer.models.fuse.fuse`; for inference alone.
       dtype: of the computation up to the logits and the image, which are at least
         float32; None keeps the input's.
 
@@ -69,6 +72,7 @@ class FERSNet(nn.Module):
     feature_sharing: str = "flu"
     width: float = 1.0
     momentum: float = 0.9
+    fused: bool = False
     dtype: Dtype = None
 
     def __post_init__(self) -> None:
@@ -101,12 +105,20 @@ class FERSNet(nn.Module):
         self._check(images, target)
         if self.dtype is not None:
             images = images.astype(self.dtype)
-        x = conv3x3("stem_conv", scaled_nearest(STEM, self.width), images, self.dtype)
-        x = _halve(nn.relu(BatchNorm(self.momentum, name="stem_bn")(x, train=train)))
-        x, skips, maps = self._branches(x, train)
+        conv = partial(
+            conv_norm,
+            kernel_size=(3, 3),
+            train=train,
+            fused=self.fused,
+            momentum=self.momentum,
+            use_bias=True,
+            dtype=self.dtype,
+            kernel_init=fan_in_uniform,
+        )
+        x = conv(images, scaled_nearest(STEM, self.width), name="stem_conv")
+        x, skips, maps = self._branches(_halve(nn.relu(x)), train)
         x, y = self._joint(x, skips[-1], train)
-        pooled = conv3x3("classifier_conv", x.shape[-1], x, self.dtype)
-        pooled = BatchNorm(self.momentum, name="classifier_bn")(pooled, train=train)
+        pooled = conv(x, x.shape[-1], name="classifier_conv")
         pooled = ops.global_avg_pool(nn.relu(pooled))
         wide = np.promote_types(pooled.dtype, np.float32)
         logits = nn.Dense(
@@ -156,7 +168,9 @@ class FERSNet(nn.Module):
     def _block(
         self, name: str, features: int, norm: str = "batch", project: bool = True
     ) -> BasicBlock:
-        return BasicBlock(features, norm, project, self.momentum, self.dtype, name=name)
+        return BasicBlock(
+            features, norm, project, self.momentum, self.fused, self.dtype, name=name
+        )
 
     def _check(self, images: jax.Array, target: jax.Array | None) -> None:
         height, width = images.shape[1:3]

@@ -2,6 +2,7 @@
 
 import math
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +11,7 @@ from flax import linen as nn
 from jaxfer import ops
 from jaxfer.models import layers
 from jaxfer.models.backbone import scaled_nearest
-from jaxfer.models.layers import BatchNorm, Conv
+from jaxfer.models.layers import Conv, conv_norm
 
 Dtype = jax.typing.DTypeLike | None
 
@@ -115,6 +116,7 @@ class BasicBlock(nn.Module):
       norm: "batch" (learned scale and bias, running statistics) or "instance".
       project: whether a 1x1 convolution, not normalised, carries the input past.
       momentum: of batch norm's running statistics.
+      fused: whether batch norms are folded into the convolutions.
       dtype: of the computation; None keeps the input's.
     """
 
@@ -122,29 +124,33 @@ class BasicBlock(nn.Module):
     norm: str = "batch"
     project: bool = True
     momentum: float = 0.9
+    fused: bool = False
     dtype: Dtype = None
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
         """Map (B, H, W, C) to (B, H, W, features)."""
+        shared: dict[str, Any] = {"dtype": self.dtype, "kernel_init": fan_in_uniform}
 
         def conv(name: str, size: int, x: jax.Array) -> jax.Array:
-            return Conv(
-                self.features,
-                (size, size),
-                use_bias=False,
-                dtype=self.dtype,
-                kernel_init=fan_in_uniform,
-                name=name,
-            )(x)
+            window = (size, size)
+            return Conv(self.features, window, use_bias=False, name=name, **shared)(x)
 
-        def normalise(name: str, x: jax.Array) -> jax.Array:
+        def normalised(name: str, x: jax.Array) -> jax.Array:
             if self.norm == "instance":
-                return ops.instance_norm(x)
-            return BatchNorm(self.momentum, name=name)(x, train=train)
+                return ops.instance_norm(conv(name, 3, x))
+            return conv_norm(
+                x,
+                self.features,
+                (3, 3),
+                name=name,
+                train=train,
+                fused=self.fused,
+                momentum=self.momentum,
+                **shared,
+            )
 
-        y = nn.relu(normalise("bn1", conv("conv1", 3, x)))
-        y = normalise("bn2", conv("conv2", 3, y))
+        y = normalised("conv2", nn.relu(normalised("conv1", x)))
         return nn.relu(y + (conv("projection", 1, x) if self.project else x))
 
 

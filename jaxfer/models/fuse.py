@@ -1,20 +1,25 @@
 """Fold batch norms into the convolutions before them, for inference.
 
 `fold_batch_norm` is the arithmetic for one pair; `fuse` does it for all variables of
-a network built of `lfn_blocks.ConvBN` and `RepVGGDW`, whose module with `fused=True`
-then computes the same outputs with one convolution for each pair:
+a network built of `layers.conv_norm` and `lfn_blocks.RepVGGDW`, whose module with
+`fused=True` then computes the same outputs with one convolution for each pair:
 
     fused = models.create("lfnsb", 7, fused=True)
     outputs = fused.apply(fuse(jax.device_get(variables)), images)
+
+`deployed` gives both, of every network that has the attribute `fused`: ResNet,
+MobileNetV2 and EAC, LFN and LFNSB, FERSNet.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import numpy as np
+from flax import linen as nn
 
 from jaxfer.errors import ConfigError
+from jaxfer.models.layers import CONV, norm_of
 
 Variables = Mapping[str, Any]
 Array = jax.Array | np.ndarray
@@ -61,12 +66,28 @@ def fold_batch_norm(
     return kernel * factor.reshape(*(1,) * (kernel.ndim - 1), -1), offset
 
 
+def deployed(network: nn.Module) -> tuple[nn.Module, Callable[[Any], Any]]:
+    """A network as it answers, and the function that makes its variables.
+
+    Args:
+      network: in training.
+
+    Returns:
+      The network with `fused=True`, and `fuse`; where it has no such attribute, the
+      network itself, and a function that changes nothing.
+    """
+    if hasattr(network, "fused"):
+        return network.clone(fused=True), fuse
+    return network, lambda variables: variables
+
+
 def fuse(variables: Variables, *, epsilon: float = 1e-5) -> dict[str, Any]:
     """Variables of the fused network from those of the trained one.
 
     A pure function. It can be compiled; not compiled it is quickest with NumPy arrays
-    (`jax.device_get(variables)`), which stay NumPy arrays. Modules are known by their
-    children: `conv` and `bn` (a `ConvBN`); `spatial`, `point` and `bn` (a `RepVGGDW`).
+    (`jax.device_get(variables)`), which stay NumPy arrays. A batch norm is known by the
+    name that `layers.norm_of` gives it, a `RepVGGDW` by its children `spatial`, `point`
+    and `bn`.
 
     Args:
       variables: `params` and `batch_stats` of a network with `fused=False`.
@@ -85,23 +106,28 @@ def fuse(variables: Variables, *, epsilon: float = 1e-5) -> dict[str, Any]:
 def _fuse(
     params: Variables, statistics: Variables, epsilon: float, path: tuple[str, ...]
 ) -> dict[str, Any]:
-    names = set(params)
-    if names == {"conv", "bn"} and "kernel" in params["conv"]:
-        return {"conv": _fold(params["conv"], params["bn"], statistics["bn"], epsilon)}
-    if names == {"spatial", "point", "bn"}:
+    if set(params) == {"spatial", "point", "bn"}:
         return {"conv": _fold_depthwise(params, statistics, epsilon)}
-    if set(statistics) & {"mean", "var"}:
+    norms = {name for name, child in statistics.items() if "mean" in child}
+    pairs = {name: norm_of(name) for name in params if CONV.fullmatch(name)}
+    for norm in sorted(norms - set(pairs.values())):
         raise ConfigError(
-            f"cannot fuse the batch norm at {'/'.join(path)}: only one that directly "
-            "follows its convolution can be folded, in a module with the children "
-            "conv and bn; use this network unfused"
+            f"cannot fuse the batch norm at {'/'.join((*path, norm))}: only one that "
+            "directly follows its convolution can be folded, made with it by "
+            "layers.conv_norm; use this network unfused"
         )
-    return {
-        name: _fuse(child, statistics.get(name, {}), epsilon, (*path, name))
-        if isinstance(child, Mapping)
-        else child
-        for name, child in params.items()
-    }
+    fused: dict[str, Any] = {}
+    for name, child in params.items():
+        if name in norms:
+            continue
+        norm = pairs.get(name, "")
+        if norm in norms:
+            fused[name] = _fold(child, params.get(norm, {}), statistics[norm], epsilon)
+        elif isinstance(child, Mapping):
+            fused[name] = _fuse(child, statistics.get(name, {}), epsilon, (*path, name))
+        else:
+            fused[name] = child
+    return fused
 
 
 def _fold(

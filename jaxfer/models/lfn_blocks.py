@@ -15,7 +15,7 @@ from flax import linen as nn
 from jaxfer import ops
 from jaxfer.errors import ConfigError
 from jaxfer.models import layers
-from jaxfer.models.layers import BatchNorm
+from jaxfer.models.layers import BatchNorm, check_inference, conv_norm
 
 Dtype = jax.typing.DTypeLike | None
 Split = tuple[tuple[int, int], ...]
@@ -76,20 +76,19 @@ class ConvBN(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
         """Map (B, H, W, C) to (B, H', W', features)."""
-        x = Conv(
+        return conv_norm(
+            x,
             self.features,
             self.kernel_size,
+            train=train,
+            fused=self.fused,
+            use_bias=self.use_bias,
             strides=self.strides,
             padding=_half(self.kernel_size) if self.padding is None else self.padding,
-            use_bias=self.use_bias or self.fused,
             groups=x.shape[-1] if self.depthwise else 1,
             dtype=self.dtype,
-            name="conv",
-        )(x)
-        if self.fused:
-            _check_inference(train)
-            return x
-        return BatchNorm(name="bn")(x, train=train)
+            kernel_init=lecun_uniform,
+        )
 
 
 class MixedDepthwiseConv(nn.Module):
@@ -228,7 +227,7 @@ class RepVGGDW(nn.Module):
         """Map (B, H, W, C) to the same shape."""
         c = x.shape[-1]
         if self.fused:
-            _check_inference(train)
+            check_inference(train)
             return Conv(
                 c, (3, 3), padding=1, groups=c, dtype=self.dtype, name="conv"
             )(x)  # fmt: skip
@@ -241,11 +240,3 @@ class RepVGGDW(nn.Module):
 def _half(kernel_size: tuple[int, int]) -> tuple[tuple[int, int], tuple[int, int]]:
     height, width = kernel_size[0] // 2, kernel_size[1] // 2
     return (height, height), (width, width)
-
-
-def _check_inference(train: bool) -> None:
-    if train:
-        raise ConfigError(
-            "a fused network has no batch norm and cannot be trained; train the "
-            "network made with fused=False and fuse its variables afterwards"
-        )

@@ -4,13 +4,12 @@ Sandler et al., MobileNetV2: Inverted Residuals and Linear Bottlenecks, CVPR 201
 https://arxiv.org/abs/1801.04381. Layers and padding follow torchvision.
 """
 
-import functools
+from functools import partial
 
 import jax
 from flax import linen as nn
 
-from jaxfer.models.backbone import check_width, classify, he_fan_out, scaled
-from jaxfer.models.layers import BatchNorm, Conv
+from jaxfer.models.backbone import check_width, classify, scaled, square_conv_norm
 from jaxfer.models.outputs import Outputs
 
 Dtype = jax.typing.DTypeLike | None
@@ -37,6 +36,7 @@ class InvertedResidual(nn.Module):
       stride: of the 3x3 convolution.
       expansion: inner channels over input channels.
       momentum: of batch norm's running statistics.
+      fused: whether batch norms are folded into the convolutions.
       dtype: of the computation; None keeps the input's.
     """
 
@@ -44,45 +44,26 @@ class InvertedResidual(nn.Module):
     stride: int
     expansion: int
     momentum: float = 0.9
+    fused: bool = False
     dtype: Dtype = None
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
         """Map (B, H, W, C) to (B, H / stride, W / stride, channels)."""
         inner = x.shape[-1] * self.expansion
-        conv = functools.partial(conv_norm, self.momentum, self.dtype, train)
+        conv = partial(
+            square_conv_norm,
+            train=train,
+            fused=self.fused,
+            momentum=self.momentum,
+            dtype=self.dtype,
+        )
         y = x
         if self.expansion > 1:
-            y = nn.relu6(conv("expand", y, inner, 1))
-        y = nn.relu6(conv("depthwise", y, inner, 3, self.stride, groups=inner))
-        y = conv("project", y, self.channels, 1)
+            y = nn.relu6(conv(y, inner, 1, name="expand_conv"))
+        y = conv(y, inner, 3, self.stride, groups=inner, name="depthwise_conv")
+        y = conv(nn.relu6(y), self.channels, 1, name="project_conv")
         return x + y if self.stride == 1 and x.shape[-1] == self.channels else y
-
-
-def conv_norm(
-    momentum: float,
-    dtype: Dtype,
-    train: bool,
-    name: str,
-    x: jax.Array,
-    channels: int,
-    size: int,
-    stride: int = 1,
-    groups: int = 1,
-) -> jax.Array:
-    """Convolution `<name>_conv` and batch norm `<name>_bn` of the calling module."""
-    x = Conv(
-        channels,
-        (size, size),
-        strides=stride,
-        padding=size // 2,
-        use_bias=False,
-        groups=groups,
-        dtype=dtype,
-        kernel_init=he_fan_out,
-        name=f"{name}_conv",
-    )(x)
-    return BatchNorm(momentum, name=f"{name}_bn")(x, train=train)
 
 
 class MobileNetV2Trunk(nn.Module):
@@ -93,12 +74,14 @@ class MobileNetV2Trunk(nn.Module):
         convolution, which the paper never narrows.
       small_images: begin with stride 1 instead of 2.
       momentum: of batch norm's running statistics.
+      fused: whether batch norms are folded into the convolutions.
       dtype: of the computation; None keeps the input's.
     """
 
     width: float = 1.0
     small_images: bool = False
     momentum: float = 0.9
+    fused: bool = False
     dtype: Dtype = None
 
     @nn.compact
@@ -108,9 +91,15 @@ class MobileNetV2Trunk(nn.Module):
         C is 1280 times the width.
         """
         x = images if self.dtype is None else images.astype(self.dtype)
-        conv = functools.partial(conv_norm, self.momentum, self.dtype, train)
+        conv = partial(
+            square_conv_norm,
+            train=train,
+            fused=self.fused,
+            momentum=self.momentum,
+            dtype=self.dtype,
+        )
         stride = 1 if self.small_images else 2
-        x = nn.relu6(conv("stem", x, scaled(32, self.width), 3, stride))
+        x = nn.relu6(conv(x, scaled(32, self.width), 3, stride, name="stem_conv"))
         number = 0
         for expansion, channels, count, first_stride in BLOCKS:
             for index in range(count):
@@ -120,10 +109,11 @@ class MobileNetV2Trunk(nn.Module):
                     first_stride if index == 0 else 1,
                     expansion,
                     self.momentum,
+                    self.fused,
                     self.dtype,
                     name=f"block{number}",
                 )(x, train)
-        return nn.relu6(conv("head", x, scaled(1280, self.width), 1))
+        return nn.relu6(conv(x, scaled(1280, self.width), 1, name="head_conv"))
 
 
 class MobileNetV2(nn.Module):
@@ -136,6 +126,8 @@ class MobileNetV2(nn.Module):
       width: multiplies every channel, to multiples of 8.
       small_images: a stem for images of 32 to 64 pixels.
       momentum: of batch norm's running statistics.
+      fused: whether batch norms are folded into the convolutions before them, by
+        `jaxfer.models.fuse.fuse`; for inference alone.
       dtype: of the computation up to the logits, which are at least float32; None
         keeps the input's.
 
@@ -147,6 +139,7 @@ class MobileNetV2(nn.Module):
     width: float = 1.0
     small_images: bool = False
     momentum: float = 0.9
+    fused: bool = False
     dtype: Dtype = None
 
     def __post_init__(self) -> None:
@@ -165,6 +158,11 @@ class MobileNetV2(nn.Module):
           `logits`; `features` map (B, H', W', C) and pooled (B, C).
         """
         trunk = MobileNetV2Trunk(
-            self.width, self.small_images, self.momentum, self.dtype, name="trunk"
+            self.width,
+            self.small_images,
+            self.momentum,
+            self.fused,
+            self.dtype,
+            name="trunk",
         )
         return classify(self.num_classes, trunk(images, train))

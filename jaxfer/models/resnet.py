@@ -6,6 +6,7 @@ torchvision's, and that of the VGGFace2 weights (a port from Caffe).
 """
 
 import math
+from functools import partial
 from typing import ClassVar
 
 import jax
@@ -13,8 +14,7 @@ from flax import linen as nn
 
 from jaxfer import ops
 from jaxfer.errors import ConfigError
-from jaxfer.models.backbone import check_width, classify, he_fan_out, scaled
-from jaxfer.models.layers import BatchNorm, Conv
+from jaxfer.models.backbone import check_width, classify, scaled, square_conv_norm
 from jaxfer.models.outputs import Outputs
 
 Dtype = jax.typing.DTypeLike | None
@@ -32,39 +32,34 @@ class Residual(nn.Module):
     Attributes:
       convs: channels, kernel size and stride of each convolution.
       momentum: of batch norm's running statistics.
+      fused: whether batch norms are folded into the convolutions.
       dtype: of the computation; None keeps the input's.
     """
 
     convs: tuple[tuple[int, int, int], ...]
     momentum: float = 0.9
+    fused: bool = False
     dtype: Dtype = None
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
         """Map (B, H, W, C) to (B, H', W', channels of the last convolution)."""
+        conv = partial(
+            square_conv_norm,
+            train=train,
+            fused=self.fused,
+            momentum=self.momentum,
+            dtype=self.dtype,
+        )
         y = x
         for number, (channels, size, stride) in enumerate(self.convs, start=1):
-            y = self._conv(channels, size, stride, f"conv{number}")(y)
-            y = BatchNorm(self.momentum, name=f"bn{number}")(y, train=train)
+            y = conv(y, channels, size, stride, name=f"conv{number}")
             if number < len(self.convs):
                 y = nn.relu(y)
         stride = math.prod(stride for _, _, stride in self.convs)
         if stride > 1 or x.shape[-1] != y.shape[-1]:
-            x = self._conv(y.shape[-1], 1, stride, "downsample_conv")(x)
-            x = BatchNorm(self.momentum, name="downsample_bn")(x, train=train)
+            x = conv(x, y.shape[-1], 1, stride, name="downsample_conv")
         return nn.relu(x + y)
-
-    def _conv(self, channels: int, size: int, stride: int, name: str) -> Conv:
-        return Conv(
-            channels,
-            (size, size),
-            strides=stride,
-            padding=size // 2,
-            use_bias=False,
-            dtype=self.dtype,
-            kernel_init=he_fan_out,
-            name=name,
-        )
 
 
 def check_stem(model: str, stem: str) -> None:
@@ -87,6 +82,7 @@ class ResNetTrunk(nn.Module):
       small_images: begin with a 3x3 convolution of stride 1 and without a pool, as
         the paper does for images of 32 pixels.
       momentum: of batch norm's running statistics.
+      fused: whether batch norms are folded into the convolutions.
       dtype: of the computation; None keeps the input's.
     """
 
@@ -95,6 +91,7 @@ class ResNetTrunk(nn.Module):
     width: float = 1.0
     small_images: bool = False
     momentum: float = 0.9
+    fused: bool = False
     dtype: Dtype = None
 
     @nn.compact
@@ -105,16 +102,17 @@ class ResNetTrunk(nn.Module):
         """
         x = images if self.dtype is None else images.astype(self.dtype)
         size, stride = (3, 1) if self.small_images else (7, 2)
-        x = Conv(
+        x = square_conv_norm(
+            x,
             scaled(64, self.width),
-            (size, size),
-            strides=stride,
-            padding=size // 2,
-            use_bias=False,
-            kernel_init=he_fan_out,
+            size,
+            stride,
             name="conv1",
-        )(x)
-        x = nn.relu(BatchNorm(self.momentum, name="bn1")(x, train=train))
+            train=train,
+            fused=self.fused,
+            momentum=self.momentum,
+        )
+        x = nn.relu(x)
         if not self.small_images:
             x = ops.max_pool(x, 3, strides=2, padding=self._pool_padding(x))
         for stage, count in enumerate(STAGES[self.depth]):
@@ -122,7 +120,11 @@ class ResNetTrunk(nn.Module):
                 stride = 2 if stage > 0 and index == 0 else 1
                 convs = self._convs(64 * 2**stage, stride)
                 block = Residual(
-                    convs, self.momentum, self.dtype, name=f"layer{stage + 1}_{index}"
+                    convs,
+                    self.momentum,
+                    self.fused,
+                    self.dtype,
+                    name=f"layer{stage + 1}_{index}",
                 )
                 x = block(x, train)
         return x
@@ -150,6 +152,8 @@ class ResNet50(nn.Module):
       width: multiplies every channel, to multiples of 8.
       small_images: a stem for images of 32 to 64 pixels.
       momentum: of batch norm's running statistics.
+      fused: whether batch norms are folded into the convolutions before them, by
+        `jaxfer.models.fuse.fuse`; for inference alone.
       dtype: of the computation up to the logits, which are at least float32; None
         keeps the input's.
 
@@ -162,6 +166,7 @@ class ResNet50(nn.Module):
     width: float = 1.0
     small_images: bool = False
     momentum: float = 0.9
+    fused: bool = False
     dtype: Dtype = None
 
     depth: ClassVar[int] = 50
@@ -188,6 +193,7 @@ class ResNet50(nn.Module):
             self.width,
             self.small_images,
             self.momentum,
+            self.fused,
             self.dtype,
             name="trunk",
         )

@@ -34,7 +34,7 @@ def from_official(name: str, arrays: Arrays, **options: Any) -> Variables:
       arrays: by the released code's parameter names, in its layout; `load_file`
         reads them.
       **options: those of `jaxfer.models.create`, and `num_classes`, which is else
-        taken from the arrays.
+        taken from the arrays; with `fused=True` the variables are fused too.
 
     Returns:
       Variables for `models.create(name, num_classes, **options).apply`.
@@ -42,7 +42,7 @@ def from_official(name: str, arrays: Arrays, **options: Any) -> Variables:
     Raises:
       WeightsError: no name map for this model; or names are missing, unknown or have
         another shape, all listed.
-      ConfigError: an option is unknown.
+      ConfigError: an option is unknown, or the model cannot be fused.
     """
     if name not in NAME_MAPS:
         raise WeightsError(
@@ -50,4 +50,15 @@ def from_official(name: str, arrays: Arrays, **options: Any) -> Variables:
             f"there are name maps for {', '.join(NAME_MAPS)}"
         )
     module, function = NAME_MAPS[name]
-    return getattr(importlib.import_module(module), function)(arrays, **options)
+    fused = options.pop("fused", False)
+    variables = getattr(importlib.import_module(module), function)(arrays, **options)
+    return _fused(variables) if fused else variables
+
+
+def _fused(variables: Variables) -> Variables:
+    import jax
+    import jax.numpy as jnp
+
+    from jaxfer.models.fuse import fuse
+
+    return jax.tree.map(jnp.asarray, fuse(jax.device_get(variables)))

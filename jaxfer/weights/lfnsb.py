@@ -10,7 +10,6 @@ from flax import linen as nn
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from jaxfer import models
-from jaxfer.models.fuse import fuse
 from jaxfer.models.lfn_blocks import Split
 from jaxfer.models.lfnsb import STAGES
 from jaxfer.weights.mapping import (
@@ -39,10 +38,9 @@ def lfn(arrays: Arrays, *, num_classes: int | None = None, **options: Any) -> Va
       arrays: by PyTorch name, e.g. `conv_3.model.0.project.conv.weight`. The kernel
         `conv_6_dw.conv.weight` has the size of the last map.
       num_classes: changes nothing; the released network has no classes.
-      **options: of the model; with `fused=True` the variables are fused too.
+      **options: of the model.
     """
     del num_classes
-    fused = options.pop("fused", False)
     model = models.create("lfn", 0, **options)
     entries = [
         *backbone_entries(PLACES, model.depth),
@@ -53,8 +51,7 @@ def lfn(arrays: Arrays, *, num_classes: int | None = None, **options: Any) -> Va
     kernel = np.shape(arrays.get("conv_6_dw.conv.weight", ()))
     side = 8 * model.stem_stride * (kernel[2] if len(kernel) == 4 else 7)
     template = _template(model, side)
-    variables = fill("lfn", entries, arrays, template, "params/linear/conv/kernel")
-    return _fused(variables) if fused else variables
+    return fill("lfn", entries, arrays, template, "params/linear/conv/kernel")
 
 
 def lfnsb(
@@ -68,9 +65,8 @@ def lfnsb(
     Args:
       arrays: by PyTorch name, e.g. `features.3.model.0.project.conv.weight`.
       num_classes: K; None takes it from the arrays.
-      **options: of the model; with `fused=True` the variables are fused too.
+      **options: of the model.
     """
-    fused = options.pop("fused", False)
     bias = np.shape(arrays.get("fc.bias", ()))
     classes = num_classes or (bias[0] if len(bias) == 1 else 1)
     model = models.create("lfnsb", classes, **options)
@@ -84,12 +80,7 @@ def lfnsb(
         entries += spatial_bias_entries("sb", "spatial_bias")
         narrow = ["params/spatial_bias/mix/kernel"]
     used = {name: array for name, array in arrays.items() if name not in UNUSED}
-    variables = fill("lfnsb", entries, used, _template(model, 112), *narrow)
-    return _fused(variables) if fused else variables
-
-
-def _fused(variables: Variables) -> Variables:
-    return jax.tree.map(jnp.asarray, fuse(jax.device_get(variables)))
+    return fill("lfnsb", entries, used, _template(model, 112), *narrow)
 
 
 def _template(model: nn.Module, side: int) -> Any:

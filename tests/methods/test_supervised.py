@@ -7,7 +7,7 @@ from flax import linen as nn
 
 from jaxfer import losses, ops
 from jaxfer.errors import ConfigError, WeightsError
-from jaxfer.methods import supervised
+from jaxfer.methods import eac, supervised
 from jaxfer.models import Outputs
 from jaxfer.models.layers import BatchNorm, Conv
 from jaxfer.train.start import lay_over
@@ -244,3 +244,20 @@ def test_given_weights_take_their_places_in_every_run():
     chex.assert_trees_all_equal(whole["a"]["b"], fresh["a"]["b"])
     with pytest.raises(WeightsError, match=r"\(4,\), expected \(3,\)"):
         lay_over(fresh, {"a": {"w": np.arange(4)}})
+
+
+def test_a_network_that_can_be_fused_answers_so():
+    made = eac.default_config()
+    made.method.update({"backbone": "resnet18", "stem": "torchvision", "width": 0.05})
+    made.method.image_size = 32
+    method = eac.create(made, num_classes=CLASSES, steps_per_epoch=1)
+    images = np.zeros((2, 32, 32, 3), np.uint8)
+    state = jax.eval_shape(method.init, KEY, images)
+    variables = jax.tree.map(lambda leaf: np.ones(leaf.shape, leaf.dtype), state[1])
+    converted = method.deployed.convert(variables)
+    assert set(converted) == {"params"}
+    answer = jax.eval_shape(method.deployed.predict, converted, images)
+    assert answer.logits.shape == (2, CLASSES)
+    assert jax.tree.structure(method.deployed.trainable(variables)) == (
+        jax.tree.structure({k: v["network"] for k, v in variables.items()})
+    )
