@@ -10,14 +10,22 @@ from jaxfer.metrics.classification import (
     per_class,
     zeros,
 )
+from jaxfer.metrics.kernel_distance import (
+    KernelDistance,
+    kernel_distance,
+    polynomial_kernel,
+)
 
 __all__ = [
     "BINS",
     "Classification",
+    "KernelDistance",
     "calibration",
     "classification",
     "compute",
+    "kernel_distance",
     "merge",
     "per_class",
+    "polynomial_kernel",
     "zeros",
 ]
