@@ -22,6 +22,18 @@ def read_image(file: Path, size: int) -> np.ndarray | str:
     return decode(content, size) if wrong is None else wrong
 
 
+def resized(images: np.ndarray, size: int) -> np.ndarray:
+    """Images uint8 (B, H, W, 3) at (B, size, size, 3)."""
+    import cv2
+
+    if images.shape[1:3] == (size, size):
+        return images
+    how = cv2.INTER_AREA if min(images.shape[1:3]) > size else cv2.INTER_LINEAR
+    return np.stack(
+        [cv2.resize(image, (size, size), interpolation=how) for image in images]
+    )
+
+
 def image_files(path: Path) -> list[Path]:
     """The image files under a folder, sorted; a file is itself.
 

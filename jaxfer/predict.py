@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jaxfer.errors import ConfigError, DataError
-from jaxfer.image_arguments import all_image_files, read_image
+from jaxfer.image_arguments import all_image_files, read_image, resized
 
 if TYPE_CHECKING:
     from jaxfer.train import Trained
@@ -78,8 +78,6 @@ class Recognizer:
         return Prediction(self.class_names, np.concatenate(parts).astype(np.float32))
 
     def _prepare(self, images: np.ndarray) -> np.ndarray:
-        import cv2
-
         shape = images.shape
         if images.ndim == 3:
             images = images[None]
@@ -93,13 +91,7 @@ class Recognizer:
                     f" {images.dtype} in [{low:g}, {high:g}]"
                 )
             images = np.round(images * 255).astype(np.uint8)
-        size = self.image_size
-        if images.shape[1:3] == (size, size):
-            return images
-        how = cv2.INTER_AREA if min(images.shape[1:3]) > size else cv2.INTER_LINEAR
-        return np.stack(
-            [cv2.resize(image, (size, size), interpolation=how) for image in images]
-        )
+        return resized(images, self.image_size)
 
 
 MODEL_FILE = ".safetensors"

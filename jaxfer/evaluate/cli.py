@@ -1,23 +1,17 @@
-"""`jaxfer evaluate RUN`: summary and report again, corruptions, suspect labels."""
+"""`jaxfer evaluate RUN`: report again, corruptions, suspect labels, drawn faces."""
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jaxfer.errors import ConfigError
+from jaxfer.evaluate.tables import cell
 
 if TYPE_CHECKING:
     from jaxfer.evaluate.robustness import Corruption
 
 _SELECTIONS = {"validation": "best_by_validation", "last": "last"}
-_PLACES = {"test": "test alone", "train_and_test": "training and test"}
-_COLUMNS = {
-    "accuracy": "accuracy %",
-    "balanced_accuracy": "balanced %",
-    "macro_f1": "macro-F1 %",
-    "ece": "ECE %",
-}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -64,6 +58,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--top", type=int, metavar="N", help="suspects that the report shows (100)"
     )
+    parser.add_argument(
+        "--judge",
+        type=Path,
+        metavar="OTHER_RUN",
+        help="ask a recogniser, trained on real images, about the faces that this run "
+        "draws",
+    )
+    parser.add_argument(
+        "--identity",
+        type=Path,
+        metavar="FILE_OR_RUN",
+        help="LightCNN's released weights or a run of lfn: whether the faces that this "
+        "run draws are still of the same people (method.identity_weights)",
+    )
 
 
 def _corruptions(args: argparse.Namespace) -> "list[Corruption]":
@@ -109,135 +117,6 @@ def _corruptions(args: argparse.Namespace) -> "list[Corruption]":
     return [check(Corruption(name, kernel, variance)) for kernel in kernels]
 
 
-def _cell(spread: Mapping[str, Any] | None) -> str:
-    if not spread or spread["mean"] is None:
-        return "-"
-    text = f"{100 * spread['mean']:.1f}"
-    return text if spread["std"] is None else f"{text} ± {100 * spread['std']:.1f}"
-
-
-def _table(first: str, rows: Mapping[str, Mapping[str, Any]]) -> str:
-    """Named results as aligned text, one a line."""
-    cells = [[first, *_COLUMNS.values(), "runs"]]
-    cells += [
-        [name, *(_cell(row.get(c)) for c in _COLUMNS), str(row["accuracy"]["n"])]
-        for name, row in rows.items()
-    ]
-    return _aligned(cells)
-
-
-def _aligned(cells: Sequence[Sequence[str]]) -> str:
-    """Rows of cells as text, the first column to the left."""
-    widths = [max(map(len, column)) for column in zip(*cells)]
-    return "\n".join(
-        "  ".join(
-            [line[0].ljust(widths[0])]
-            + [cell.rjust(width) for cell, width in zip(line[1:], widths[1:])]
-        )
-        for line in cells
-    )
-
-
-def results_table(results: Mapping[str, Any]) -> str:
-    """The selections of results.json as text; ablation and robustness below."""
-    from jaxfer.evaluate.facts import corruption_name
-
-    selection = results["headline"]["selection"]
-    blocks = [_table("test images", results["selections"])]
-    if "ablation" in results:
-        blocks.append(_table(f"{selection}, by output", results["ablation"][selection]))
-    if "robustness" in results:
-        corrupted = {
-            f"{corruption_name(entry['corruption'])}, {_PLACES[entry['where']]}, "
-            f"{entry['selection']}": entry
-            for entry in results["robustness"].values()
-        }
-        blocks.append(_table("corrupted", corrupted))
-    if "label_noise" in results:
-        blocks += _noise_tables(results, selection)
-    if "suspect_labels" in results:
-        judged = [r for r in results["suspect_labels"]["rates"] if "score" in r]
-        head = ["suspects", "wrong labels", "AUROC", "AUROC of the gap"]
-        cells = [
-            [
-                f"{100 * row['rate']:.4g} %",
-                str(row["wrong_labels"]),
-                *(_number(row[name]["auroc"]) for name in ("score", "gap")),
-            ]
-            for row in judged
-        ]
-        blocks += [_aligned([head, *cells])] if cells else []
-    if "explanations" in results:
-        blocks += _explanation_tables(results["explanations"])
-    return "\n\n".join(blocks)
-
-
-def _explanation_tables(found: Mapping[str, Any]) -> list[str]:
-    """What pattern maps and masks are worth."""
-    from jaxfer.evaluate.explained import KINDS, PATTERN_ROWS
-
-    def mean(entry: Mapping[str, Any] | None) -> str:
-        return _number(entry["mean"] if entry else None)
-
-    tables = []
-    if "pattern_maps" in found:
-        columns = {
-            "ratio": "between : within",
-            "ratio_across_identities": "by person",
-        }
-        head = ["pictures", *columns.values(), "nearest class mean, accuracy %"]
-        cells = [
-            [
-                PATTERN_ROWS[kind].lower(),
-                *(mean(row[name]) for name in columns),
-                _cell(row["nearest_class_mean_accuracy"]),
-            ]
-            for kind, row in found["pattern_maps"].items()
-        ]
-        tables.append(_aligned([head, *cells]))
-    if "masks" in found:
-        ways = ("deletion", "insertion")
-        head = [
-            "area under the curve",
-            *(f"{w}{s}" for w in ways for s in ("", ", shuffled")),
-        ]
-        cells = [
-            [
-                KINDS[kind],
-                *(mean(row[w][a]) for w in ways for a in ("area", "random_area")),
-            ]
-            for kind, row in found["masks"]["kinds"].items()
-        ]
-        tables.append(_aligned([head, *cells]))
-    return tables
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
-
-
-def _noise_tables(results: Mapping[str, Any], selection: str) -> list[str]:
-    """Results by rate of wrong labels, of this run and of one beside it."""
-    beside = results.get("beside") or {"names": ["label noise"], "label_noise": []}
-    answers = ("memorised", "corrected", "other")
-    tables = []
-    for name, entries in zip(
-        beside["names"], (results["label_noise"], beside["label_noise"])
-    ):
-        head = [f"{name}, {selection}", "accuracy %", *(f"{a} %" for a in answers)]
-        cells = [
-            [
-                f"{100 * entry['rate']:.4g} % wrong",
-                _cell(entry["accuracy"].get(selection)),
-                *(_cell(entry[answer].get(selection)) for answer in answers),
-                str(entry["runs"]),
-            ]
-            for entry in entries
-        ]
-        tables.append(_aligned([[*head, "runs"], *cells]))
-    return tables
-
-
 def main(args: argparse.Namespace) -> int:
     """Runs the command; returns the exit status."""
     if args.train_too:
@@ -265,13 +144,17 @@ def main(args: argparse.Namespace) -> int:
             top=suspects.TOP if args.top is None else args.top,
         )
         print(f"Suspects: {folder.path / 'suspect_labels.csv'}", flush=True)
+    if args.judge is not None or args.identity is not None:
+        from jaxfer.evaluate import synthesis
+
+        synthesis.measure(folder.path, judge=args.judge, identity=args.identity)
     if corruptions:
         from jaxfer.evaluate import robustness
         from jaxfer.evaluate.facts import corruption_name
 
         def say(corruption: "Corruption", result: Mapping[str, Any]) -> None:
             name = corruption_name(corruption._asdict())
-            print(f"{name}: accuracy {_cell(result['accuracy'])} %", flush=True)
+            print(f"{name}: accuracy {cell(result['accuracy'])} %", flush=True)
 
         robustness.measure(
             folder.path,

@@ -15,6 +15,7 @@ from jaxfer.evaluate.explained import explained
 from jaxfer.evaluate.run_folder import RunFolder
 from jaxfer.evaluate.selections import BEST_ON_TEST, MEANINGS
 from jaxfer.evaluate.summary import summarize
+from jaxfer.evaluate.synthesized import synthesized
 
 SELECTION_NAMES = {
     "best_by_validation": "Best by validation",
@@ -217,6 +218,7 @@ def _context(
         "label_noise": _label_noise(results, selection),
         "suspects": _suspects(results, image_of),
         "explained": explained(whole, results, image_of),
+        "synthesized": synthesized(whole, results),
         "quoted_runs": folder.runs,
         "alpha": alpha,
         "alpha_figure": _alpha_figure(folder, selection) if alpha else None,

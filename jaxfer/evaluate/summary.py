@@ -150,8 +150,8 @@ def summarize(run_dir: str | Path) -> dict[str, Any]:
       local, global, direct, constraint) or `heads`, `per_class`, `confusion`
       (rows: true class), `calibration`, `fusion_weights`; `label_noise` (see
       `label_noise.entries`) where labels were made wrong; `robustness`, `beside`,
-      `suspect_labels` and `explanations` once measured; `timing`. Accuracies are
-      shares, not per cent.
+      `suspect_labels`, `explanations` and `synthesis` once measured; `timing`.
+      Accuracies are shares, not per cent.
 
     Raises:
       DataError: if this is no folder of a finished run.
@@ -205,7 +205,8 @@ def summarize(run_dir: str | Path) -> dict[str, Any]:
         results["headline"]["noise"] = rate
     if any(run.noise for run in whole.runs):
         results["label_noise"] = label_noise.entries(whole)
-    for name in ("robustness", "beside", "suspect_labels", "explanations"):
+    measured = ("robustness", "beside", "suspect_labels", "explanations", "synthesis")
+    for name in measured:
         path = whole.path / "report" / f"{name}.json"
         if path.is_file():
             results[name] = run_folder.read_json(path)

@@ -302,7 +302,8 @@ def undrawn(monkeypatch):
     """Figures without content, for pages whose figures are not looked at."""
 
     def savefig(figure, file, **options):
-        file.write('<svg viewBox="0 0 1 1"></svg>')
+        write = file.write_text if isinstance(file, Path) else file.write
+        write('<svg viewBox="0 0 1 1"></svg>')
 
     monkeypatch.setattr(Figure, "savefig", savefig)
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from jaxfer.errors import ConfigError, DataError
-from jaxfer.evaluate import cli, run_folder
+from jaxfer.evaluate import run_folder, tables
 from jaxfer.evaluate.label_noise import write_beside
 from jaxfer.evaluate.report import write_report
 from jaxfer.evaluate.summary import summarize
@@ -139,7 +139,7 @@ def test_the_page_draws_a_line_for_each_rate(run_writer, tmp_path, parse):
     assert results["beside"]["label_noise"] == summarize(other)["label_noise"]
     for entry in (*results["label_noise"], *results["beside"]["label_noise"]):
         assert f"{100 * entry['accuracy']['last']['mean']:.1f} ±" in words
-    table = cli.results_table(results)
+    table = tables.results_table(results)
     assert "plain, best_by_validation" in table and "25 % wrong" in table
 
 
