@@ -12,7 +12,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from jaxfer import config as configs
+from benchmarks import quickstart
 from jaxfer import cpu
 
 
@@ -20,14 +20,8 @@ def measure(way: str, epochs: int, short: bool) -> dict[str, float]:
     """Seconds of one run of the protocol, all of it and its training stages."""
     from jaxfer import train
 
-    config = configs.read_config(configs.find_config("quickstart.py"))
-    config.epochs, config.fusion.epochs = epochs, max(1, epochs // 2)
+    config = quickstart.create(epochs, short=short)
     config.protocol.parallel_folds = way
-    config.log.progress = config.log.tensorboard = False
-    if short:
-        config.data.image_size = config.method.image_size = 14
-        config.method.width = 0.03125
-        config.protocol.folds = 2
     with tempfile.TemporaryDirectory() as folder:
         began = time.perf_counter()
         train.run(config, Path(folder), say=lambda line: None)

@@ -4,11 +4,14 @@ import math
 from pathlib import Path
 
 import pytest
+import toy
+
+ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture
 def run(monkeypatch):
-    monkeypatch.syspath_prepend(Path(__file__).parents[1])
+    monkeypatch.syspath_prepend(ROOT)
     return importlib.import_module("benchmarks.run")
 
 
@@ -72,3 +75,28 @@ def test_ratio_is_of_turns_and_disagreement_is_told(run):
     assert "VALUES DIFFER" in run._notes(rows["torch"])
     assert "PARAMETERS DIFFER" in run._notes(rows["torch"])
     assert run._notes(rows["ours"]) == ""
+
+
+def test_both_precisions_are_trained_and_told(monkeypatch, tmp_path, capsys):
+    monkeypatch.syspath_prepend(ROOT)
+    toy.stand_in(monkeypatch, toy.dataset(count=180, size=14))
+    asked = []
+    method = toy.method
+    monkeypatch.setattr(
+        "jaxfer.methods.create",
+        lambda config, **given: (
+            asked.append(config.precision) or method(config, **given)
+        ),
+    )
+    precision = importlib.import_module("benchmarks.precision")
+    report = precision.main(["--short", "--output", str(tmp_path / "found.json")])
+    assert json.loads((tmp_path / "found.json").read_text()) == report
+    assert {*asked} == {"float32", "bfloat16"}
+    # The toy computes in float32 whatever it is asked for.
+    assert report["difference"] == 0 and report["float32"]["accuracy"]["n"] == 2
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines[-3:]] == [
+        "float32",
+        "bfloat16",
+        "bfloat16",
+    ]
