@@ -189,19 +189,11 @@ def synthesized(
             yield write_png(path, picture)
     if len(rows) == len(classes) == 1:
         return
-    captions = ["face", *names]
-    grid = [
-        face_grid.Row(
-            [
-                face_grid.Cell(picture, "" if number else caption)
-                for picture, caption in zip([image, *pictures], captions, strict=True)
-            ],
-            file.name,
-        )
-        for number, ((file, image), pictures) in enumerate(
-            zip(faces.items(), rows, strict=True)
-        )
-    ]
+    grid = face_grid.captioned(
+        [[image, *line] for image, line in zip(faces.values(), rows, strict=True)],
+        ["face", *names],
+        [file.name for file in faces],
+    )
     figure = face_grid.draw(grid, "Synthesised expressions")
     yield sheet.save(figure, out / free_name("sheet.png", taken))
 

@@ -30,6 +30,27 @@ class Row(NamedTuple):
     note: str = ""
 
 
+def captioned(
+    lines: Sequence[Sequence[np.ndarray]],
+    captions: Sequence[str],
+    labels: Sequence[str],
+) -> list[Row]:
+    """Rows of as many faces each, with captions above those of the first.
+
+    Args:
+      lines: (R, C) faces.
+      captions: (C,).
+      labels: (R,).
+    """
+    none = [""] * len(captions)
+    return [
+        Row([Cell(*both) for both in zip(faces, above, strict=True)], label)
+        for faces, above, label in zip(
+            lines, [captions, *[none] * (len(lines) - 1)], labels, strict=True
+        )
+    ]
+
+
 def draw(rows: Sequence[Row], title: str, subtitle: str = "") -> Figure:
     """The grid; a row has captions above its faces where any of them has one.
 

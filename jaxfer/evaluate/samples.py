@@ -89,3 +89,23 @@ def grid_rows(
     shown = [""] * len(order) if nobody else order
     found = [grid[name] for name in order]
     return np.array(found, np.int32).reshape(-1, classes), np.array(shown, str)
+
+
+def people_in_turn(
+    table: Any, rows: np.ndarray, classes: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A few people, each with another class where possible; see `grid_rows`.
+
+    Args:
+      table: of the data set.
+      rows: int (n,), to choose from.
+      classes: K.
+
+    Returns:
+      Their rows (R,), and what `grid_rows` tells: all of theirs (R, K), their names.
+    """
+    mixed = np.random.default_rng(0).permutation(rows)
+    grid, people = grid_rows(table.label, table.subject, mixed, classes)
+    turns = [np.roll(line, -number) for number, line in enumerate(grid)]
+    chosen = np.array([line[line >= 0][0] for line in turns], np.int32)
+    return chosen, grid, people

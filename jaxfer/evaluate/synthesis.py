@@ -21,7 +21,7 @@ from jaxfer.evaluate.drawing import create_draw, one_hot
 from jaxfer.evaluate.identity import create_embed, similarities
 from jaxfer.evaluate.recognised import Drawn, answers_of, compared
 from jaxfer.evaluate.restored import check_same_data, restore
-from jaxfer.evaluate.samples import grid_rows
+from jaxfer.evaluate.samples import people_in_turn
 from jaxfer.evaluate.selections import spread
 from jaxfer.evaluate.synthesized import FILE, PICTURES
 from jaxfer.methods import draws_faces
@@ -257,10 +257,7 @@ def _grid(
       `drawn` and `real` (P, K, S, S, 3), and `has_real` bool (P, K).
     """
     table, size = restored.dataset.table, restored.config.data.image_size
-    rows = np.random.default_rng(0).permutation(run.rows.test)
-    real, person = grid_rows(table.label, table.subject, rows, classes)
-    turns = [np.roll(line, -number) for number, line in enumerate(real)]
-    chosen = np.array([line[line >= 0][0] for line in turns])
+    chosen, real, person = people_in_turn(table, run.rows.test, classes)
     images = data.read_images(restored.dataset, chosen, size)
     every = one_hot(np.tile(np.arange(classes), len(chosen)), classes)
     drawn = draw(run.variables, np.repeat(images, classes, axis=0), every)

@@ -144,6 +144,20 @@ def test_the_metrics_add_up():
     assert {"accuracy", "discriminator", "score_real", "score_fake"} < set(metrics)
 
 
+@pytest.mark.parametrize("part", ["network", "discriminator"])
+def test_what_is_not_finite_shows_in_the_metrics(part):
+    """By them the trainer warns; both losses are among them."""
+    state = start()
+    params = state.variables["params"]
+    broken = jax.tree.map(lambda a: a * np.float32(np.nan), params[part])
+    variables = {**state.variables, "params": {**params, part: broken}}
+    given = state._replace(variables=variables)
+    _, metrics = joint_step()(given, KEY, np.float32(1), np.float32(1))
+    for name in ("generator", "discriminator", "objective"):
+        assert np.isnan(metrics[name][0])
+    assert np.isnan(metrics["loss"][0]) == (part == "network")
+
+
 def test_both_images_of_a_pair_are_cropped_and_flipped_alike():
     images = batch()["image"]
     both = np.concatenate([images, images], axis=-1)
