@@ -1,6 +1,6 @@
 """What train steps of different methods share."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -40,7 +40,50 @@ def augment(
     Returns:
       (B, H, W, C), in [0, 1].
     """
-    k_flip, k_affine, k_light, k_noise, k_erase = jax.random.split(key, 5)
+    *posing, k_noise, k_erase = jax.random.split(key, 5)
+    images = _posed(posing, images, options)
+    if options.noise:
+        images = ops.random_noise(
+            k_noise,
+            images,
+            variance=options.noise,
+            probability=options.noise_probability,
+        )
+    return _erased(k_erase, images, options, fill)
+
+
+def mirrored(
+    key: Array,
+    erase_key: Array,
+    images: Array,
+    options: ml_collections.ConfigDict,
+    *,
+    fill: float | tuple[float, ...] = 0.0,
+) -> Array:
+    """The independent second view: what `augment` makes of `key`, as in a mirror.
+
+    Geometry and light are the same, left and right exchanged, so that places of the
+    two views correspond; there is no pixel noise, and the erasing is its own.
+
+    Args:
+      key: the PRNG key that `augment` was given.
+      erase_key: PRNG key of this view's erasing.
+      images: (B, H, W, C), float in [0, 1], the same as `augment` was given.
+      options: `config.augment`.
+      fill: what random erasing writes; one number, or one a channel.
+
+    Returns:
+      (B, H, W, C), in [0, 1].
+    """
+    *posing, _, _ = jax.random.split(key, 5)
+    seen = _posed(posing, images, options)[:, :, ::-1]
+    return _erased(erase_key, seen, options, fill)
+
+
+def _posed(
+    keys: Sequence[Array], images: Array, options: ml_collections.ConfigDict
+) -> Array:
+    k_flip, k_affine, k_light = keys
     if options.flip:
         images = ops.random_flip(k_flip, images)
     zoom = tuple(options.zoom)
@@ -61,22 +104,24 @@ def augment(
             brightness=options.brightness,
             contrast=options.contrast,
         )
-    if options.noise:
-        images = ops.random_noise(
-            k_noise,
-            images,
-            variance=options.noise,
-            probability=options.noise_probability,
-        )
-    if options.erase:
-        images = ops.random_erasing(
-            k_erase,
-            images,
-            probability=options.erase,
-            area=tuple(options.erase_area),
-            value=fill,
-        )
     return images
+
+
+def _erased(
+    key: Array,
+    images: Array,
+    options: ml_collections.ConfigDict,
+    fill: float | tuple[float, ...],
+) -> Array:
+    if not options.erase:
+        return images
+    return ops.random_erasing(
+        key,
+        images,
+        probability=options.erase,
+        area=tuple(options.erase_area),
+        value=fill,
+    )
 
 
 def read_initial(

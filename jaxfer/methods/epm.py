@@ -35,7 +35,7 @@ from jaxfer.methods.optimizers import (
     create_plateau,
     create_selection,
 )
-from jaxfer.methods.supervised import IMAGENET_MEAN
+from jaxfer.methods.views import IMAGENET_MEAN
 from jaxfer.models import Outputs
 from jaxfer.models.epm import EPM
 

@@ -13,7 +13,7 @@ from jax import Array
 from jaxfer import losses, ops
 from jaxfer.errors import ConfigError
 from jaxfer.methods.base import Batch
-from jaxfer.methods.supervised import normalize
+from jaxfer.methods.views import normalize
 from jaxfer.models.epm import EPM, pools
 from jaxfer.models.vgg import CONVOLUTIONS
 

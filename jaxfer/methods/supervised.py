@@ -35,11 +35,9 @@ from jaxfer.methods.optimizers import (
     create_plateau,
     create_selection,
 )
+from jaxfer.methods.views import prepare, views
 from jaxfer.models import Outputs
 from jaxfer.models.fuse import deployed
-
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
 
 Criterion = Callable[[Any, Outputs, Batch], Array]
 """(trained parameters, outputs, batch) -> (B,), or one number added to each."""
@@ -65,13 +63,6 @@ def default_config() -> ml_collections.ConfigDict:
         "optim": optimizer_config().to_dict(),
     }
     return config
-
-
-def normalize(images: Array) -> Array:
-    """Subtract ImageNet's mean and divide by its deviation, per channel."""
-    mean = jnp.asarray(IMAGENET_MEAN, images.dtype).reshape(1, 1, 1, 3)
-    std = jnp.asarray(IMAGENET_STD, images.dtype).reshape(1, 1, 1, 3)
-    return (images - mean) / std
 
 
 def create(
@@ -130,24 +121,6 @@ def create(
                 label_smoothing=options.label_smoothing,
             )
 
-    def prepare(images: Array, size: int) -> Array:
-        return normalize(ops.resize(common.to_float(images), size))
-
-    def views(key: Array, images: Array, size: int) -> list[Array]:
-        """The view that is classified and, for the consistency, its mirror."""
-        k_first, k_second = jax.random.split(key)
-
-        def look(key: Array, images: Array) -> Array:
-            images = common.augment(key, images, augment, fill=IMAGENET_MEAN)
-            return prepare(images, size)
-
-        first = look(k_first, images)
-        if not options.consistency:
-            return [first]
-        if options.second_view == "flip":
-            return [first, first[:, :, ::-1]]
-        return [first, look(k_second, images[:, :, ::-1])]
-
     def init(key: Array, images: Array) -> State:
         network_key, criterion_key = jax.random.split(key)
         inputs = prepare(images, options.image_size)
@@ -177,7 +150,7 @@ def create(
         plan: _Plan, state: State, batch: Batch, key: Array
     ) -> tuple[State, Metrics]:
         k_views, k_mix, k_dropout = jax.random.split(key, 3)
-        images = views(k_views, common.to_float(batch["image"]), plan.image_size)
+        images = views(k_views, batch["image"], config, plan.image_size)
         targets = batch["target"]
         if augment.mixup:
             mixed = [

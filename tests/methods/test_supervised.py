@@ -7,7 +7,7 @@ from flax import linen as nn
 
 from jaxfer import losses, ops
 from jaxfer.errors import ConfigError, WeightsError
-from jaxfer.methods import eac, supervised
+from jaxfer.methods import eac, supervised, views
 from jaxfer.models import Outputs
 from jaxfer.models.layers import BatchNorm, Conv
 from jaxfer.train.start import lay_over
@@ -70,7 +70,7 @@ def value(metrics, name):
 def test_a_step_is_plain_gradient_descent_on_the_cross_entropy():
     method, after, metrics = trained()
     before = method.init(KEY, batch()["image"]).variables
-    images = supervised.normalize(batch()["image"].astype(np.float32) / 255)
+    images = views.normalize(batch()["image"].astype(np.float32) / 255)
 
     def loss(params):
         variables = {
@@ -108,7 +108,7 @@ def test_the_average_follows_the_weights_and_predicts():
         current["kernel"] - start["kernel"]
     )
     assert 0 < float(jnp.median(between)) < 1
-    images = supervised.normalize(batch()["image"].astype(np.float32) / 255)
+    images = views.normalize(batch()["image"].astype(np.float32) / 255)
     expected = Small().apply(average, images).logits
     found = method.predict(state.variables, batch()["image"]).logits
     chex.assert_trees_all_close(found, expected, rtol=1e-5, atol=1e-6)
@@ -171,14 +171,14 @@ def test_sharpness_aware_steps_use_the_gradient_of_moved_weights():
 
 
 def test_erasing_writes_what_normalisation_turns_into_zero():
-    mean = jnp.asarray(supervised.IMAGENET_MEAN).reshape(1, 1, 1, 3)
+    mean = jnp.asarray(views.IMAGENET_MEAN).reshape(1, 1, 1, 3)
     images = ops.random_erasing(
-        KEY, jnp.ones((8, 16, 16, 3)), probability=1.0, value=supervised.IMAGENET_MEAN
+        KEY, jnp.ones((8, 16, 16, 3)), probability=1.0, value=views.IMAGENET_MEAN
     )
-    normal = supervised.normalize(images)
+    normal = views.normalize(images)
     erased = (normal == 0).all(axis=-1)
     assert 0 < float(erased.mean()) < 0.5
-    chex.assert_trees_all_close(supervised.normalize(mean), jnp.zeros_like(mean))
+    chex.assert_trees_all_close(views.normalize(mean), jnp.zeros_like(mean))
 
 
 def test_finetuning_continues_at_another_size():
@@ -192,7 +192,7 @@ def test_finetuning_continues_at_another_size():
     images = batch()["image"]
     large = jax.image.resize(images / 255.0, (6, 12, 12, 3), "bilinear")
     network = {k: v["network"] for k, v in tuned.variables.items()}
-    expected = Small().apply(network, supervised.normalize(large)).logits
+    expected = Small().apply(network, views.normalize(large)).logits
     found = method.predict(tuned.variables, images).logits
     chex.assert_trees_all_close(found, expected, rtol=1e-4, atol=1e-5)
     first = method.stages[0].predict(tuned.variables, images).logits
