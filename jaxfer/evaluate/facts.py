@@ -5,6 +5,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from jaxfer.evaluate.run_folder import RunFolder
 
 _PROTOCOLS = {
@@ -69,6 +71,30 @@ def splits(folder: RunFolder) -> list[dict[str, Any]]:
             }
         )
     return table
+
+
+def waits(folder: RunFolder) -> dict[str, dict[str, Any]]:
+    """How long each stage's training waited for streamed images.
+
+    Returns:
+      By stage, `share` of the training's time, mean over epochs and runs, and
+      `workers`, the most that an epoch would have taken, None where none waited for
+      long. Empty where all images were on the device.
+    """
+    found = {}
+    for stage in folder.stages:
+        mine = folder.history.get("stage", np.zeros(0)) == stage
+        share, workers = (
+            folder.history.get(f"input/{name}", np.full(mine.shape, np.nan))[mine]
+            for name in ("wait", "workers")
+        )
+        if np.isfinite(share).any():
+            known = workers[np.isfinite(workers)]
+            found[stage] = {
+                "share": float(np.nanmean(share)),
+                "workers": int(known.max()) if known.size else None,
+            }
+    return found
 
 
 def limits(

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxfer import metrics
-from jaxfer.evaluate import label_noise, run_folder
+from jaxfer.evaluate import facts, label_noise, run_folder
 from jaxfer.evaluate.run_folder import RunFolder
 from jaxfer.evaluate.selections import (
     MEANINGS,
@@ -197,6 +197,7 @@ def summarize(run_dir: str | Path) -> dict[str, Any]:
         "timing": {
             "seconds": info.get("seconds"),
             "peak_memory_bytes": info.get("peak_memory_bytes"),
+            "waits": facts.waits(whole),
         },
         "environment": info.get("environment"),
         "config": folder.config,

@@ -5,6 +5,7 @@ batches; an order is int32 (R, S, B), for R runs, S steps of B images, -1 being
 padding.
 """
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
@@ -13,7 +14,7 @@ import numpy as np
 from jax import Array
 from jax.sharding import Mesh
 
-from jaxfer.data import Dataset, streaming
+from jaxfer.data import Dataset, read_images, streaming
 from jaxfer.train import sharding
 from jaxfer.train.orders import Run
 from jaxfer.train.program import Data, Source
@@ -168,3 +169,14 @@ class Streamed:
             if len(ahead) > 1:  # one batch travels while another is computed
                 yield ahead.pop(0)
         yield from ahead
+
+    def decode_seconds(self, order: np.ndarray) -> float:
+        """How long one worker takes to read this process' images of a step.
+
+        Args:
+          order: (1, S, B); its first step is read.
+        """
+        share = order.shape[2] // jax.process_count()
+        began = time.perf_counter()
+        read_images(self.dataset, order[0, 0, :share], self.size, workers=1)
+        return time.perf_counter() - began

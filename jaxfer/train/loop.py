@@ -12,10 +12,10 @@ from jax import Array
 from tqdm import tqdm
 
 from jaxfer.methods.base import Stage, State, Variables
-from jaxfer.train import passes, processes, resume, selection, sharding, start
+from jaxfer.train import passes, processes, resume, selection, sharding, start, waits
 from jaxfer.train import program as programs
 from jaxfer.train.checkpoints import Position
-from jaxfer.train.feed import Feed, Resident, place, table_arrays
+from jaxfer.train.feed import Feed, Resident, Streamed, place, table_arrays
 from jaxfer.train.group import DoesNotFit, Group, Progress
 from jaxfer.train.orders import Run, sequential_order, train_order
 from jaxfer.train.program import Source
@@ -96,6 +96,9 @@ def _train_stage(group: Group, progress: Progress, index: int) -> None:
         f" {time.perf_counter() - compiling:.1f} s"
     )
     judge = _judge(group, stage, program, feed, progress.states, sources[0])
+    meter = waits.Meter(feed) if isinstance(feed, Streamed) else None
+    if meter is not None:
+        feed, compiled = meter, [meter.watch(step) for step in compiled]
     paces = [passes.Pace() for _ in compiled]
     saved_at = time.perf_counter()
 
@@ -152,7 +155,9 @@ def _train_stage(group: Group, progress: Progress, index: int) -> None:
             states, progress.tracker = program.end_epoch(
                 states, progress.tracker, followed, np.int32(epoch)
             )
-            _log_epoch(group, stage, epoch, states, values, began, bar)
+            host = sharding.fetch((values, states.step, states.lr_scale))
+            waited = meter.tell(stage.name, orders, group.say) if meter else {}
+            _log_epoch(group, stage, epoch, host, waited, began, bar)
             sums = sharding.put(zero_sums, _by_run(group))
             save_if_due(
                 states, sums, Position(index, epoch + 1, 0), epoch + 1 == stage.epochs
@@ -222,12 +227,12 @@ def _log_epoch(
     group: Group,
     stage: Stage,
     epoch: int,
-    states: State,
-    values: dict[str, dict[str, Array]],
+    values: tuple[dict[str, dict[str, np.ndarray]], np.ndarray, np.ndarray],
+    waited: dict[str, float],
     began: float,
     bar: tqdm,
 ) -> None:
-    host, step, scale = sharding.fetch((values, states.step, states.lr_scale))
+    host, step, scale = values
     bad = [
         _names([run])
         for r, run in enumerate(group.runs)
@@ -255,6 +260,7 @@ def _log_epoch(
                 for part, named in host.items()
                 for name, value in named.items()
             }
+            | waited
             for r, run in enumerate(group.runs)
         ]
     )

@@ -1,5 +1,6 @@
 """The report page: complete, self-contained, well-formed, and true."""
 
+import csv
 import json
 import re
 from xml.etree import ElementTree
@@ -24,7 +25,23 @@ def picture(row):
 def report(run_writer, tmp_path_factory):
     path = tmp_path_factory.mktemp("report") / "run"
     run_writer(path, folds=3, examples=120)
+    wait_for_images(path / "metrics.csv")
     return path, write_report(path, picture).read_text()
+
+
+def wait_for_images(path):
+    """Let the first epoch of stage joint wait for streamed images."""
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    for row in rows:
+        if row["stage"] == "joint":
+            first = row["epoch"] == "0"
+            row["input/wait"] = 0.25 if first else 0.0
+            row["input/workers"] = 3 if first else ""
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
 
 
 def test_is_complete_and_self_contained(report, parse):
@@ -41,6 +58,16 @@ def test_is_complete_and_self_contained(report, parse):
     addresses = set(re.findall(r"https?://[^\s\"'<]+", text))
     assert all(a.startswith("http://www.w3.org/") for a in addresses)  # namespaces
     assert len(list((path / "report").iterdir())) == 2  # nothing half-written
+
+
+def test_tells_of_waiting_for_images_and_how_many_workers_would_keep_up(report):
+    path, text = report
+    epochs = len(set(load(path).history["epoch"]))
+    found = summarize(path)["timing"]["waits"]
+    assert found == {"joint": {"share": pytest.approx(0.25 / epochs), "workers": 3}}
+    assert "<dt>Stage joint waited for images</dt>" in text
+    assert f"{25 / epochs:.1f} % of its training; 3 workers would keep up" in text
+    assert "Stage fusion waited" not in text
 
 
 def test_figures_are_well_formed_and_follow_the_theme(report):

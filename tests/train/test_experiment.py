@@ -1,6 +1,7 @@
 import csv
 import errno
 import json
+import re
 
 import chex
 import jax.numpy as jnp
@@ -10,7 +11,7 @@ import toy
 
 from jaxfer import train
 from jaxfer.errors import CheckpointError, ConfigError
-from jaxfer.train import experiment, results
+from jaxfer.train import experiment, results, waits
 
 pytestmark = pytest.mark.usefixtures("use_toy")
 
@@ -20,11 +21,12 @@ def variables_of(folder, selection="last"):
 
 
 def rows_of(folder):
-    """metrics.csv in a fixed order, without wall-clock times."""
+    """metrics.csv in a fixed order, without what clocks tell."""
     with (folder / "metrics.csv").open(newline="") as file:
         rows = [dict(row) for row in csv.DictReader(file)]
     for row in rows:
-        del row["seconds"]
+        for name in ("seconds", *waits.COLUMNS):
+            row.pop(name, None)
     return sorted(rows, key=lambda r: (r["seed"], r["fold"], r["stage"], r["epoch"]))
 
 
@@ -90,9 +92,9 @@ def test_folds_of_unequal_length_are_not_disturbed_by_padding(tmp_path):
 
 def test_streamed_images_train_as_resident_ones(tmp_path):
     config = toy.config(kind="given")
-    run(tmp_path / "resident", config)
+    run(tmp_path / "resident", config, quiet := [])
     config.data.resident = "never"
-    run(tmp_path / "streamed", config)
+    run(tmp_path / "streamed", config, lines := [])
     chex.assert_trees_all_close(
         variables_of(tmp_path / "resident"),
         variables_of(tmp_path / "streamed"),
@@ -101,6 +103,14 @@ def test_streamed_images_train_as_resident_ones(tmp_path):
     )
     a, b = rows_of(tmp_path / "resident"), rows_of(tmp_path / "streamed")
     assert [r["test/accuracy"] for r in a] == [r["test/accuracy"] for r in b]
+    # Steps of microseconds wait for their images; those on the device do not.
+    told = "first: .* waits for images .* data.workers=[0-9]+ would keep up; it is 0"
+    assert len([line for line in lines if re.fullmatch(told, line)]) == 1
+    assert "waits for images" not in "".join(quiet)
+    with (tmp_path / "streamed" / "metrics.csv").open(newline="") as file:
+        waited = [(row["stage"], row[waits.SHARE]) for row in csv.DictReader(file)]
+    assert [stage for stage, share in waited if share] == ["first"] * 3
+    assert waits.SHARE not in (tmp_path / "resident" / "metrics.csv").read_text()
 
 
 def test_the_same_seed_gives_the_same_bits_and_another_does_not(tmp_path):

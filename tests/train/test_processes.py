@@ -12,14 +12,15 @@ from workers import finish, start
 
 from jaxfer import train
 from jaxfer.errors import ConfigError, DataError, JaxferError
-from jaxfer.train import processes, sharding
+from jaxfer.train import processes, sharding, waits
 
 
 def rows_of(folder):
     with (folder / "metrics.csv").open(newline="") as file:
         rows = [dict(row) for row in csv.DictReader(file)]
     for row in rows:
-        del row["seconds"]
+        for name in ("seconds", *waits.COLUMNS):
+            row.pop(name, None)
     return rows
 
 
