@@ -1,10 +1,10 @@
 import importlib
 import json
 import math
+import shutil
 from pathlib import Path
 
 import pytest
-import toy
 
 ROOT = Path(__file__).parents[1]
 
@@ -45,11 +45,12 @@ def test_short_run_measures_and_says_what_is_missing(run, monkeypatch, tmp_path)
 
 
 def test_launcher_settings_are_ours_alone(run, monkeypatch):
-    started = []
+    started, processes = [], importlib.import_module("benchmarks.processes")
     monkeypatch.setattr(
-        run.subprocess, "Popen", lambda command, env, **_: started.append(env)
+        processes.subprocess, "Popen", lambda command, env, **_: started.append(env)
     )
-    monkeypatch.setattr(run.cpu, "settings", lambda environ: {"GLIBC_TUNABLES": "x"})
+    settings = {"GLIBC_TUNABLES": "x"}
+    monkeypatch.setattr(processes.cpu, "settings", lambda environ: settings)
     monkeypatch.delenv("GLIBC_TUNABLES", raising=False)
     options = run.parse(["--short"])
     for form in ("plain", "ours", "torch"):
@@ -64,39 +65,47 @@ def test_refuses_unknown_names_and_filling_the_memory_of_a_host(run, capsys):
     assert "--device gpu" in capsys.readouterr().err
 
 
+def test_an_accelerator_is_measured_whole_and_in_bfloat16(run):
+    options = run.parse(["--device", "gpu"])
+    tasks = ["train", "latency", "throughput", "folds", "largest"]
+    assert run.tasks(options) == tasks and options.precision == "bfloat16"
+    assert options.forms == ["plain", "ours", "torch", "torch.compile", "onnxruntime"]
+    on_cpu = run.parse([])
+    assert run.tasks(on_cpu) == tasks[:3] and on_cpu.precision == "float32"
+
+
 def test_ratio_is_of_turns_and_disagreement_is_told(run):
+    table = importlib.import_module("benchmarks.table")
+    shared = {"precision": "bfloat16", "software": "jax, NVIDIA H100", "median_s": 1.0}
     rows = {
-        "ours": {"values": [[1.0, 2.0]], "precision": "float32", "parameters": 3},
-        "torch": {"values": [[1.0, 1.0]], "precision": "float32", "parameters": 4},
+        "ours": {"values": [[1.0, 2.0]], "parameters": 3, "flops": 4945e11, **shared},
+        "torch": {"values": [[1.0, 1.0]], "parameters": 4, **shared, "median_s": 2.0},
     }
     run.compare(rows, {"ours": [[1.0], [2.0], [1.0]], "torch": [[3.0], [4.0], [2.0]]})
     assert rows["torch"]["ours_is_faster_by"] == 2
     assert rows["torch"]["largest_difference"] == 0.5
-    assert "VALUES DIFFER" in run._notes(rows["torch"])
-    assert "PARAMETERS DIFFER" in run._notes(rows["torch"])
-    assert run._notes(rows["ours"]) == ""
+    assert "VALUES DIFFER" in table.notes(rows["torch"])
+    assert "PARAMETERS DIFFER" in table.notes(rows["torch"])
+    # Both did the same operations, half and a quarter of what the card can do.
+    assert table.notes(rows["ours"]) == "; 50 % of the card's peak"
+    assert table.notes(rows["torch"]).startswith("; 25 % of the card's peak")
 
 
-def test_both_precisions_are_trained_and_told(monkeypatch, tmp_path, capsys):
+def test_both_precisions_are_trained_and_told(
+    monkeypatch, finished_toy, tmp_path, capsys
+):
     monkeypatch.syspath_prepend(ROOT)
-    toy.stand_in(monkeypatch, toy.dataset(count=180, size=14))
-    asked = []
-    method = toy.method
-    monkeypatch.setattr(
-        "jaxfer.methods.create",
-        lambda config, **given: (
-            asked.append(config.precision) or method(config, **given)
-        ),
-    )
-    precision = importlib.import_module("benchmarks.precision")
+    precision, asked = importlib.import_module("benchmarks.precision"), []
+
+    def train(config, folder, say):
+        asked.append(config.to_dict())
+        shutil.copytree(finished_toy, folder, dirs_exist_ok=True)
+
+    monkeypatch.setattr("jaxfer.train.run", train)
     report = precision.main(["--short", "--output", str(tmp_path / "found.json")])
     assert json.loads((tmp_path / "found.json").read_text()) == report
-    assert {*asked} == {"float32", "bfloat16"}
-    # The toy computes in float32 whatever it is asked for.
-    assert report["difference"] == 0 and report["float32"]["accuracy"]["n"] == 2
+    assert [fields.pop("precision") for fields in asked] == ["float32", "bfloat16"]
+    assert asked[0] == asked[1]  # nothing else differs
+    assert report["difference"] == 0 and report["float32"]["accuracy"]["mean"] > 0.8
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines[-3:]] == [
-        "float32",
-        "bfloat16",
-        "bfloat16",
-    ]
+    assert [line.split()[0] for line in lines] == ["float32", "bfloat16", "bfloat16"]
