@@ -1,6 +1,12 @@
-"""Every shipped config runs all of its stages, shrunk, for one step."""
+"""Every shipped config runs all of its stages, shrunk, for one step.
 
+Configs that then differ in no more than the protocol, the data's name and how large
+their numbers are make the same programs: each opens an experiment, one of them trains.
+"""
+
+import collections
 import dataclasses
+import json
 from pathlib import Path
 
 import jax
@@ -40,7 +46,7 @@ def shrink(config):
             config.method[name] = value
     if config.method.name == "fersnet":  # which halves images five times
         config.data.image_size = config.method.image_size = 32
-    if config.method.get("backbone") == "resnet50":
+    if config.method.get("backbone", "resnet18") != "resnet18":
         config.method.backbone = "resnet18"
         config.method.stem = "torchvision"
     for step in (config[name] for name in STEPS if name in config):
@@ -56,6 +62,22 @@ def shrink(config):
     return config
 
 
+def sort(config):
+    """All of a config that decides its programs: of its numbers, whether they are 0."""
+    config = config.copy_and_resolve_references()
+    config.data.name, config.protocol = "", {}
+    text = config.to_json(sort_keys=True)
+    return json.loads(text, parse_float=lambda number: float(number) != 0)
+
+
+def groups():
+    """Shipped configs, those of one sort together."""
+    found = collections.defaultdict(list)
+    for path in SHIPPED:
+        found[repr(sort(shrink(configs.read_config(path))))].append(path)
+    return list(found.values())
+
+
 def first_batch(data, order):
     """The batch of an order's first step."""
     rows = order[0, 0]
@@ -64,16 +86,27 @@ def first_batch(data, order):
     return jax.tree.map(jnp.asarray, batch)
 
 
-@pytest.mark.parametrize("path", SHIPPED, ids=lambda p: p.stem)
-def test_a_shipped_config_trains_one_shrunk_step(path, tmp_path, monkeypatch):
-    config = configs.read_config(path)
-    configs.validate(config)
+def data_of(config):
+    """A few images, in as many parts as a config's protocol needs."""
     data = toy.dataset(count=len(CLASSES) * 5, size=SIZE, classes=CLASSES)
-    if config.protocol.validation_kind == "given":
-        data = with_validation(data)
-    monkeypatch.setattr(experiment.data, "load", lambda *args, **kwargs: data)
-    opened = experiment.open_experiment(shrink(config), tmp_path)
-    assert len(opened.folds) == (1 if config.protocol.kind == "given" else 2)
+    given = config.protocol.validation_kind == "given"
+    return with_validation(data) if given else data
+
+
+@pytest.mark.parametrize("paths", groups(), ids=lambda p: "+".join(x.stem for x in p))
+def test_shipped_configs_train_one_shrunk_step(paths, tmp_path, monkeypatch):
+    for path in paths:
+        config = configs.read_config(path)
+        configs.validate(config)
+        data = data_of(config)
+        monkeypatch.setattr(experiment.data, "load", lambda *_, data=data, **__: data)
+        opened = experiment.open_experiment(shrink(config), tmp_path / path.stem)
+        assert len(opened.folds) == (1 if config.protocol.kind == "given" else 2)
+    train(opened, data)
+
+
+def train(opened, data):
+    """Run every pass of an experiment for one step, and predict."""
     method, key = opened.method, jax.random.key(0)
     images = np.zeros((1, SIZE, SIZE, 3), np.uint8)
     state = jax.jit(method.init)(key, images)
