@@ -37,6 +37,29 @@ def test_reduced_jpegs_equal_full_ones_nearly(size):
     assert np.abs(image.astype(int) - expected.astype(int)).max() < 10
 
 
+@pytest.mark.parametrize(
+    ("suffix", "size", "scale"),
+    [
+        (".jpg", 41, 8),
+        (".jpg", 82, 4),
+        (".jpg", 165, 2),
+        (".jpg", 166, 1),
+        (".png", 41, 1),
+    ],
+)
+def test_large_jpegs_are_decoded_small(monkeypatch, suffix, size, scale):
+    sides, whole = [], decoding._imdecode
+
+    def noting(data, flag):
+        image = whole(data, flag)
+        sides.append(image.shape[0])
+        return image
+
+    monkeypatch.setattr(decoding, "_imdecode", noting)
+    decode(cv2.imencode(suffix, smooth(330))[1].tobytes(), size)
+    assert sides == [-(-330 // scale)]
+
+
 def test_oblong_images_are_stretched():
     assert decode(encode_png(smooth(40)[:20]), 30).shape == (30, 30, 3)
 

@@ -24,7 +24,6 @@ NARROW = {
         "small_images": True,
         "consistency": 0.0,
     },
-    "epm": {"width": 0.01, "image_size": 14},
 }
 LOSS, COSINE = 0.03, 0.99
 """How far bfloat16 may be off: losses, relatively; the direction of a gradient."""
