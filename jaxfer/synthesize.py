@@ -174,10 +174,11 @@ def synthesized(
       The path of each picture.
     """
     from jaxfer.evaluate import face_grid, sheet
-    from jaxfer.evaluate.drawing import one_hot
+    from jaxfer.evaluate.drawing import middle, one_hot
 
     names = [trained.class_names[k] for k in classes]
-    images = np.repeat(np.stack(list(faces.values())), len(classes), axis=0)
+    whole = np.stack(list(faces.values()))
+    images = np.repeat(whole, len(classes), axis=0)
     wanted = np.tile(
         one_hot(np.array(classes), len(trained.class_names)), (len(faces), 1)
     )
@@ -189,8 +190,9 @@ def synthesized(
             yield write_png(path, picture)
     if len(rows) == len(classes) == 1:
         return
+    seen = middle(whole, rows.shape[2])
     grid = face_grid.captioned(
-        [[image, *line] for image, line in zip(faces.values(), rows, strict=True)],
+        [[face, *line] for face, line in zip(seen, rows, strict=True)],
         ["face", *names],
         [file.name for file in faces],
     )

@@ -54,6 +54,12 @@ def create_draw(config: ml_collections.ConfigDict, num_classes: int) -> Draw:
     return draw
 
 
+def middle(images: np.ndarray, size: int) -> np.ndarray:
+    """The part (n, S, S, 3) of images that is drawn; see `create_draw`."""
+    first = (images.shape[1] - size) // 2
+    return images[:, first : first + size, first : first + size]
+
+
 def one_hot(classes: np.ndarray, num_classes: int) -> np.ndarray:
     """Classes (n,) as float32 (n, K)."""
     return np.eye(num_classes, dtype=np.float32)[classes]

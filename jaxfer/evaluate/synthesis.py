@@ -17,7 +17,7 @@ import numpy as np
 from jaxfer import data, train
 from jaxfer.errors import ConfigError
 from jaxfer.evaluate import judges, run_folder
-from jaxfer.evaluate.drawing import create_draw, one_hot
+from jaxfer.evaluate.drawing import create_draw, middle, one_hot
 from jaxfer.evaluate.identity import create_embed, similarities
 from jaxfer.evaluate.recognised import Drawn, answers_of, compared
 from jaxfer.evaluate.restored import check_same_data, restore
@@ -162,13 +162,8 @@ def _drawn(
     drawn = draw(run.variables, images, one_hot(wanted, classes))
     people, person = np.unique(table.subject[rows], return_inverse=True)
     person = np.where(people[person] == "", -1, person)
-    middle = _middle(images, drawn.shape[1])
-    return Drawn(run, rows, label, wanted, person, images, middle, drawn)
-
-
-def _middle(images: np.ndarray, size: int) -> np.ndarray:
-    first = (images.shape[1] - size) // 2
-    return images[:, first : first + size, first : first + size]
+    seen = middle(images, drawn.shape[1])
+    return Drawn(run, rows, label, wanted, person, images, seen, drawn)
 
 
 def _own(
@@ -267,9 +262,9 @@ def _grid(
     known = bool((person != "").all())
     return {
         "person": person,
-        "source": _middle(images, side),
+        "source": middle(images, side),
         "source_label": table.label[chosen],
         "drawn": drawn.reshape(shape),
-        "real": _middle(others, side).reshape(shape),
+        "real": middle(others, side).reshape(shape),
         "has_real": (real >= 0) & known,
     }
