@@ -21,6 +21,8 @@ LIMIT = 0.05
 COLUMNS = SHARE, WORKERS = "input/wait", "input/workers"
 """Of the log: that share, and the workers that would keep up."""
 
+STARTING = "the others come in time, and more workers would not help"
+
 
 class Wait(NamedTuple):
     """What an epoch's training waited for, in seconds.
@@ -48,6 +50,7 @@ class Meter:
         self._ended: list[Future[float]] = []
         self._thread = ThreadPoolExecutor(1)  # it ends with this object
         self._decode = 0.0
+        self._said: set[bool] = set()
 
     def example(self, order: np.ndarray) -> Source:
         """See `Feed`."""
@@ -108,22 +111,37 @@ class Meter:
         figures = {SHARE: wait.idle / wait.whole}
         if figures[SHARE] <= LIMIT:
             return figures
-        known = self._decode > 0
-        if not known:  # one batch is read once more, and passes may differ in theirs
+        if wait.idle - wait.first <= LIMIT * wait.whole:
+            self._say(name, wait, STARTING, say)
+            return figures
+        if not self._decode:  # one batch is read once more, and passes may differ
             images = sum(order.size for order in orders)
             steps = sum(order.shape[1] for order in orders)
             once = self.feed.decode_seconds(orders[0])
             self._decode = once * images / (steps * orders[0].shape[2])
         workers = max(1, math.ceil(self._decode / wait.step))
-        if not known:
-            say(
-                f"{name}: {figures[SHARE]:.0%} of the training waits for images"
-                f" ({wait.idle:.1f} of {wait.whole:.1f} s, {wait.first:.1f} s of it for"
-                f" the first ones). A step takes {wait.step:.2g} s, and one worker"
-                f" reads its images in {self._decode:.2g} s: data.workers={workers}"
-                f" would keep up; it is {self.feed.workers}"
-            )
+        advice = (
+            f"a step takes {wait.step:.2g} s and one worker reads its images in"
+            f" {self._decode:.2g} s, so data.workers={workers} would keep up; it is"
+            f" {self.feed.workers}"
+        )
+        if workers <= self.feed.workers:
+            advice += ", so that CPUs or disk must be busy with something else"
+        self._say(name, wait, advice, say)
         return figures | {WORKERS: workers}
+
+    def _say(
+        self, name: str, wait: Wait, advice: str, say: Callable[[str], None]
+    ) -> None:
+        """Say it once, for the first images alone and for all of them."""
+        kind = advice == STARTING
+        if kind not in self._said:
+            self._said.add(kind)
+            say(
+                f"{name}: {wait.idle / wait.whole:.0%} of the training waits for images"
+                f" ({wait.idle:.1f} of {wait.whole:.1f} s, of it {wait.first:.1f} s for"
+                f" the first ones); {advice}"
+            )
 
 
 def _end(token: Array) -> float:

@@ -1,7 +1,6 @@
 import csv
 import errno
 import json
-import re
 
 import chex
 import jax.numpy as jnp
@@ -104,9 +103,9 @@ def test_streamed_images_train_as_resident_ones(tmp_path):
     a, b = rows_of(tmp_path / "resident"), rows_of(tmp_path / "streamed")
     assert [r["test/accuracy"] for r in a] == [r["test/accuracy"] for r in b]
     # Steps of microseconds wait for their images; those on the device do not.
-    told = "first: .* waits for images .* data.workers=[0-9]+ would keep up; it is 0"
-    assert len([line for line in lines if re.fullmatch(told, line)]) == 1
-    assert "waits for images" not in "".join(quiet)
+    told = "of the training waits for images"
+    assert any(line.startswith("first: ") and told in line for line in lines)
+    assert told not in "".join(quiet)
     with (tmp_path / "streamed" / "metrics.csv").open(newline="") as file:
         waited = [(row["stage"], row[waits.SHARE]) for row in csv.DictReader(file)]
     assert [stage for stage, share in waited if share] == ["first"] * 3

@@ -31,10 +31,9 @@ class Token:
 class Fed:
     """Pieces that come at given times, and images that take as long to read."""
 
-    workers = 1
-
-    def __init__(self, clock, times, decode=1.0):
+    def __init__(self, clock, times, decode=1.0, workers=0):
         self.clock, self.times, self.decode = clock, times, decode
+        self.workers = workers
         self.reads = 0
 
     def pieces(self, order, start, stop, length):
@@ -97,7 +96,27 @@ def test_workers_are_told_once(clock, decode, workers):
         clock.now = begin + 8
     assert fed.reads == 1 and len(lines) == 1
     assert lines[0].startswith("joint: 25% of the training waits for images (2.0 of")
-    assert lines[0].endswith(f"data.workers={workers} would keep up; it is 1")
+    assert lines[0].endswith(f"data.workers={workers} would keep up; it is 0")
+
+
+def test_enough_workers_that_do_not_keep_up(clock):
+    meter, lines = waits.Meter(Fed(clock, [0, 5], decode=6.0, workers=2)), []
+    run(meter, clock, [3, 8])
+    orders = [np.zeros((1, 2, 4), np.int32)]
+    assert meter.tell("joint", orders, lines.append)["input/workers"] == 2
+    assert "it is 2, so that CPUs or disk must be busy" in lines[0]
+
+
+def test_a_slow_start_is_told_from_slow_reading(clock):
+    fed, lines = Fed(clock, [4, 5, 14, 21]), []
+    meter = waits.Meter(fed)
+    run(meter, clock, [6, 8])
+    assert meter.tell("joint", [], lines.append) == {"input/wait": 0.5}
+    assert lines[0].endswith(f"4.0 s for the first ones); {waits.STARTING}")
+    clock.now = 10
+    run(meter, clock, [16, 22], start=2)
+    meter.tell("joint", [np.zeros((1, 2, 4), np.int32)], lines.append)
+    assert fed.reads == 1 and "would keep up" in lines[1]
 
 
 def test_nothing_is_said_of_little(clock):
@@ -110,8 +129,8 @@ def test_nothing_is_said_of_little(clock):
 def test_steps_of_different_sizes_share_the_reading(clock):
     # 3 steps of 8 images and 1 of 32: 14 in the mean, and 8 take 4 seconds.
     orders = [np.zeros((1, 3, 8), np.int32), np.zeros((1, 1, 32), np.int32)]
-    meter = waits.Meter(Fed(clock, [4, 4, 4, 4], decode=4.0))
-    run(meter, clock, [5, 6, 7, 8])
+    meter = waits.Meter(Fed(clock, [0, 4, 4, 4], decode=4.0))
+    run(meter, clock, [1, 5, 6, 7])
     assert meter.tell("joint", orders, print)["input/workers"] == 7
 
 
