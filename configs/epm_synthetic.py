@@ -14,7 +14,7 @@ from jaxfer.methods import epm
 
 def get_config() -> ml_collections.ConfigDict:
     config = epm.default_config()
-    config.epochs = 45
+    config.epochs = 110
     config.batch_size = 32
     config.method.image_size = 56
     config.method.width = 0.125
@@ -31,13 +31,13 @@ def get_config() -> ml_collections.ConfigDict:
     config.augment.flip = True
     config.augment.translate = 0.05
     config.emr.epochs = 6
-    config.epmg.epochs = 30
+    config.epmg.epochs = 60
     for step in (config.emr, config.epmg):
         step.images_per_class = 5
     for optim in (config.optim, config.emr.optim, config.epmg.optim):
         optim.name = "adam"
         optim.schedule = "cosine"
-    config.optim.learning_rate = 5e-4
+    config.optim.learning_rate = 1e-3
     config.optim.warmup_epochs = 2.0
     config.emr.optim.learning_rate = 1e-4
     config.epmg.optim.learning_rate = 1e-3

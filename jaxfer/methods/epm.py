@@ -49,7 +49,7 @@ def default_config() -> ml_collections.ConfigDict:
     config.method = {
         "name": "epm",
         "image_size": 224,  # or 112, 56, 28, 14
-        "width": 1.0,  # multiplies the channels of trunk, encoder and classifier
+        "width": 1.0,  # multiplies the trunk's channels
         "normalization": "imagenet",  # or vgg_face, with VGG-Face's weights alone
         "initial": "",  # weights of the trunk: VGG-Face, torchvision, or our own
         "schedule": "sequential",  # or alternate: the three steps in every epoch

@@ -18,7 +18,7 @@ from flax import linen as nn
 
 from jaxfer import ops
 from jaxfer.errors import ConfigError
-from jaxfer.models.backbone import check_width, he_fan_in, normal, scaled
+from jaxfer.models.backbone import check_width, he_fan_in, normal
 from jaxfer.models.fersnet_blocks import fan_in_uniform
 from jaxfer.models.layers import Conv, ConvTranspose
 from jaxfer.models.outputs import Outputs
@@ -153,14 +153,11 @@ class EPMG(nn.Module):
 
     Attributes:
       num_classes: K.
-      width: multiplies the encoder's channels and the classifier's, to multiples of
-        8; the decoder's are as few as they can be.
       dtype: of the computation up to the logits and the pattern map, which are at
         least float32; None keeps the input's.
     """
 
     num_classes: int
-    width: float = 1.0
     dtype: Dtype = None
 
     @nn.compact
@@ -168,7 +165,6 @@ class EPMG(nn.Module):
         """Make of (B, 7, 7, C) a pattern map of side 7 times 2^doublings."""
         x = masked
         for number, channels in enumerate(ENCODER, start=1):
-            channels = scaled(channels, self.width)
             last = number == len(ENCODER)
             x = Conv(
                 channels,
@@ -180,8 +176,7 @@ class EPMG(nn.Module):
             )(x)
             x = nn.sigmoid(x) if last else nn.relu(x)
         embedding = x.reshape(x.shape[0], -1)
-        units = scaled(CLASSIFIER, self.width)
-        y = nn.relu(_dense(units, embedding.dtype, "hidden")(embedding))
+        y = nn.relu(_dense(CLASSIFIER, embedding.dtype, "hidden")(embedding))
         wide = np.promote_types(y.dtype, np.float32)
         logits = _dense(self.num_classes, wide, "classifier")(y)
         return Pattern(embedding, logits, self._decode(x, doublings).astype(wide))
@@ -215,8 +210,7 @@ class EPM(nn.Module):
 
     Attributes:
       num_classes: K.
-      width: multiplies the channels of trunk, encoder and classifier, to multiples
-        of 8.
+      width: multiplies the trunk's channels, to multiples of 8.
       dtype: of the computation up to logits, masks and pattern map, which are at
         least float32; None keeps the input's.
 
@@ -236,7 +230,7 @@ class EPM(nn.Module):
         """Name the three modules."""
         self.efe = EFE(self.num_classes, self.width, self.dtype)
         self.emr = EMR()
-        self.epmg = EPMG(self.num_classes, self.width, self.dtype)
+        self.epmg = EPMG(self.num_classes, self.dtype)
 
     def __call__(self, images: jax.Array, train: bool = False) -> Outputs:
         """Score images, with all that explains the score.
