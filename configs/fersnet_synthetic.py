@@ -18,6 +18,7 @@ from jaxfer.methods import fersnet
 def get_config() -> ml_collections.ConfigDict:
     config = fersnet.default_config()
     config.epochs = 12
+    config.log.sheet_epochs = 4
     config.data.name = "synthetic_faces"
     config.data.image_size = 72
     config.method.image_size = 64

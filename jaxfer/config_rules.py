@@ -47,6 +47,7 @@ MINIMA: dict[str, float] = {
     "corruption.variance": 0,
     "protocol.num_seeds": 1,
     "checkpoint.keep": 1,
+    "log.sheet_epochs": 0,
     "augment.rotate": 0,
     "augment.shear": 0,
     "augment.noise": 0,

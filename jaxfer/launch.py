@@ -111,6 +111,7 @@ def _train(words: Sequence[str], command: str) -> None:
         )
     logging.set_verbosity(logging.WARNING)  # Orbax tells every step it takes
     from jaxfer import evaluate, train
+    from jaxfer.evaluate import sheets
 
     cpu.use_compilation_cache()
     if _COORDINATOR.value:
@@ -120,7 +121,7 @@ def _train(words: Sequence[str], command: str) -> None:
     config = _CONFIG.value
     name = Path(flags.FLAGS["config"].config_filename).stem
     workdir = Path(_WORKDIR.value or config.workdir or f"runs/{name}")
-    train.run(config, workdir, command=command)
+    train.run(config, workdir, command=command, watch=sheets.create_watch(config))
     shown = train.processes.on_first(lambda: evaluate.finish(workdir))
     if train.processes.is_first():
         print(shown)

@@ -49,8 +49,9 @@ def test_help_is_the_launchers_own_and_short(program, word, capsys):
 
 @pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
 def test_an_interrupted_run_says_that_it_continues(monkeypatch, capsys, tmp_path):
-    def interrupt(config, workdir, *, command):
+    def interrupt(config, workdir, *, command, watch):
         assert command == f"jaxfer train --config quickstart --workdir={tmp_path}"
+        assert watch is None  # nothing is drawn
         raise KeyboardInterrupt
 
     monkeypatch.setattr(train, "run", interrupt)

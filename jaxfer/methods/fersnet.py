@@ -61,6 +61,7 @@ def default_config() -> ml_collections.ConfigDict:
         "identity_weights": "",  # released ones of LightCNN-9; "": random features
     }
     config.data.image_size = 110
+    config.log.sheet_epochs = 25  # between sheets of drawn faces; 0: none
     config.augment.flip = True
     config.epochs = 500
     config.batch_size = 8  # pairs; images where there are none

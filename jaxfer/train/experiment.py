@@ -16,7 +16,7 @@ from jaxfer.config import validate
 from jaxfer.data.samplers import PAIRS
 from jaxfer.data.splits import Fold, make_folds
 from jaxfer.errors import ConfigError
-from jaxfer.methods.base import Method, Variables
+from jaxfer.methods.base import Method, Stage, State, Variables
 from jaxfer.train import memory, processes, results, sharding
 from jaxfer.train.checkpoints import Checkpoints, load_variables
 from jaxfer.train.group import DoesNotFit, Group
@@ -28,6 +28,9 @@ from jaxfer.train.runs import plan_runs
 from jaxfer.train.workdir import PLAN, check_shared, claim
 
 Say = Callable[[str], None]
+
+Watch = Callable[[Group, Stage, int, State], None]
+"""See `Group.watch`."""
 
 
 class Experiment(NamedTuple):
@@ -96,6 +99,7 @@ def run(
     *,
     command: str = "",
     say: Say = print,
+    watch: Watch | None = None,
 ) -> Path:
     """Train what a config describes, or continue; returns the working folder.
 
@@ -104,6 +108,7 @@ def run(
       workdir: where results go; see the README for what it holds.
       command: how this was called, for the report.
       say: for lines that a user should see.
+      watch: called after every epoch; see `Group.watch`.
 
     Raises:
       JaxferError: anything that a user can act on.
@@ -117,7 +122,8 @@ def run(
     try:
         processes.on_first(lambda: claim(config, experiment.workdir))
         check_shared(experiment.workdir)
-        _train_all(experiment, command, say if processes.is_first() else _silent)
+        say = say if processes.is_first() else _silent
+        _train_all(experiment, command, say, watch or _unwatched)
     except (OSError, ValueError, RuntimeError) as error:
         if is_full_disk(error):
             raise full_disk(error, experiment.workdir) from error
@@ -127,6 +133,10 @@ def run(
 
 def _silent(line: str) -> None:
     """What the other processes say."""
+
+
+def _unwatched(group: Group, stage: Stage, epoch: int, states: State) -> None:
+    """What nobody looks at."""
 
 
 def _agree(experiment: Experiment) -> None:
@@ -147,7 +157,7 @@ def _agree(experiment: Experiment) -> None:
             )
 
 
-def _train_all(experiment: Experiment, command: str, say: Say) -> None:
+def _train_all(experiment: Experiment, command: str, say: Say, watch: Watch) -> None:
     config, workdir, dataset, folds, runs, method = experiment
     say(_summary(experiment))
     facts = processes.on_first(lambda: results.data_facts(workdir, dataset, folds))
@@ -166,7 +176,7 @@ def _train_all(experiment: Experiment, command: str, say: Say) -> None:
     try:
         if together and not all(done):
             try:
-                _train(experiment, "all", runs, images, log, say)
+                _train(experiment, "all", runs, images, log, say, watch)
             except DoesNotFit:
                 say("the runs do not fit into memory at once; they take turns")
                 together = False
@@ -176,7 +186,7 @@ def _train_all(experiment: Experiment, command: str, say: Say) -> None:
             if not done[number]:
                 carried = _carried(experiment, number)
                 name = f"run_{number:03d}"
-                _train(experiment, name, [one], images, log, say, carried)
+                _train(experiment, name, [one], images, log, say, watch, carried)
     finally:
         log.close()
     processes.on_first(
@@ -239,6 +249,7 @@ def _train(
     images: np.ndarray | None,
     log: MetricsLog,
     say: Say,
+    watch: Watch,
     initial: Variables | None = None,
 ) -> None:
     """Train one group and write its results."""
@@ -263,6 +274,7 @@ def _train(
         progress=config.log.progress and processes.is_first(),
         fits=memory.fits if asked else lambda compiled: True,
         say=say,
+        watch=watch,
     )
     try:
         progress = train_group(group, initial)

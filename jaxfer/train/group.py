@@ -8,7 +8,7 @@ from jax import Array
 from jax.sharding import Mesh
 
 from jaxfer.data import Dataset
-from jaxfer.methods.base import Method, State
+from jaxfer.methods.base import Method, Stage, State
 from jaxfer.train import selection
 from jaxfer.train.checkpoints import Checkpoints, Position
 from jaxfer.train.feed import Feed
@@ -39,6 +39,8 @@ class Group:
       progress: whether to show a bar.
       fits: judges the compiled train step of the first stage, by its memory.
       say: for lines that a user should see.
+      watch: called after every epoch with this group, the stage, the epoch from 0 and
+        the states, which it must not keep.
     """
 
     method: Method
@@ -53,6 +55,7 @@ class Group:
     progress: bool = True
     fits: Callable[[Any], bool] = lambda compiled: True
     say: Callable[[str], None] = print
+    watch: Callable[["Group", Stage, int, State], None] = lambda *_: None
 
     @property
     def validated(self) -> bool:

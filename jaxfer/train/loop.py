@@ -158,6 +158,7 @@ def _train_stage(group: Group, progress: Progress, index: int) -> None:
             host = sharding.fetch((values, states.step, states.lr_scale))
             waited = meter.tell(stage.name, orders, group.say) if meter else {}
             _log_epoch(group, stage, epoch, host, waited, began, bar)
+            group.watch(group, stage, epoch, states)
             sums = sharding.put(zero_sums, _by_run(group))
             save_if_due(
                 states, sums, Position(index, epoch + 1, 0), epoch + 1 == stage.epochs
