@@ -9,6 +9,7 @@ import numpy as np
 from jax import Array
 
 from jaxfer import ops
+from jaxfer.models import Outputs
 from jaxfer.models.feature_maps import Predict, last_map, tap
 
 MASKS = ("mask", "refined_mask")
@@ -35,6 +36,17 @@ class Looks(NamedTuple):
     masks: dict[str, np.ndarray]
     class_maps: np.ndarray
     pictures: dict[str, np.ndarray]
+
+
+def class_maps(outputs: Outputs) -> Array | None:
+    """A model's class activation maps, where these say as much as they could.
+
+    Those coarser than the last feature map do not: gradients at that map say more.
+    """
+    maps, features = outputs.maps.get(ATTENTION), outputs.features.get("map")
+    if maps is None or features is None or maps.shape[1] >= features.shape[1]:
+        return maps
+    return None
 
 
 def gradient_maps(
@@ -95,7 +107,7 @@ def create_look(
     """
     look = jax.jit(predict)
     example = jnp.zeros((batch_size, image_size, image_size, 3), jnp.uint8)
-    linear = ATTENTION in jax.eval_shape(predict, variables, example).maps
+    linear = class_maps(jax.eval_shape(predict, variables, example)) is not None
     gradients: Callable[[Any, Array, Array], Array] | None = None
 
     def explain(images: np.ndarray, classes: list[int]) -> Looks:

@@ -10,7 +10,7 @@ from jax import Array
 
 from jaxfer import data, methods, ops, train
 from jaxfer.errors import ConfigError, DataError
-from jaxfer.evaluate.attention import ATTENTION, MASKS, PATTERN
+from jaxfer.evaluate.attention import ATTENTION, MASKS, PATTERN, class_maps
 from jaxfer.evaluate.run_folder import RunFolder
 from jaxfer.models.outputs import Outputs
 from jaxfer.train.inputs import corruption
@@ -30,9 +30,10 @@ class."""
 def select(outputs: Outputs) -> dict[str, Array]:
     """What of a model's outputs explains them; see `Told`."""
     found = {name: outputs.maps[name][..., 0] for name in MASKS if name in outputs.maps}
-    if ATTENTION in outputs.maps:
+    maps = class_maps(outputs)
+    if maps is not None:
         best = jnp.argmax(outputs.logits, axis=-1)[:, None, None, None]
-        chosen = jnp.take_along_axis(outputs.maps[ATTENTION], best, axis=-1)
+        chosen = jnp.take_along_axis(maps, best, axis=-1)
         found[ATTENTION] = chosen[..., 0]
     if PATTERN in outputs.images:
         found[PATTERN] = outputs.images[PATTERN][..., 0]

@@ -131,7 +131,7 @@ def create(
                 raise ConfigError(
                     f"method.consistency is {options.consistency}, and the network"
                     f" {type(network).__name__} gives no attention maps: choose a"
-                    " head that is linear in the pooled feature map, or 0"
+                    " head that is linear in a feature map, or 0"
                 )
         params = {"network": variables["params"], **init_criterion(criterion_key)}
         whole = {

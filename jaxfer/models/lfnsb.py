@@ -245,14 +245,15 @@ class LFNSB(nn.Module):
         Returns:
           `logits`; `features` map (B, H / 16, W / 16, 256) and pooled (B, 256), its
           mean over the image, for the Cosine-Harmony loss; `maps` spatial_bias
-          (B, 2, 2, 64), with the head "paper" enlarged to the map's size; and, where
-          the mean of a map is classified (that head, or no spatial bias), attention
-          (B, H / 16, W / 16, K), its class activation maps with the classifier held
-          fixed.
+          (B, 2, 2, 64), with the head "paper" enlarged to the map's size; and
+          attention, the class activation maps of what is classified, with the
+          classifier held fixed: (B, H / 16, W / 16, K), whose mean is the logit
+          without the bias, with the head "paper" or no spatial bias; else
+          (B, 2, 2, K), whose sum is.
         """
         x = _backbone(self)(images, train)
         pooled = ops.global_avg_pool(x)
-        maps, located = {}, None
+        maps, located = {}, x
         if self.spatial_bias:
             bias = SpatialBias(
                 scaled(BIAS_CHANNELS, self.width),
@@ -267,21 +268,23 @@ class LFNSB(nn.Module):
                 located = jnp.concatenate([x, bias], axis=-1)
                 y = ops.global_avg_pool(located)
             else:
+                located = bias
                 y = bias.transpose(0, 3, 1, 2).reshape(x.shape[0], -1)
             maps["spatial_bias"] = bias
         else:
-            y, located = pooled, x
+            y = pooled
         y = y.astype(np.promote_types(y.dtype, np.float32))
         if self.dropout:
             y = nn.Dropout(self.dropout, deterministic=not train)(y)
         classifier = nn.Dense(self.num_classes, dtype=y.dtype, name="logits")
         logits = classifier(y)
-        if located is not None:
-            kernel = jax.lax.stop_gradient(classifier.variables["params"]["kernel"])
-            located = located.astype(y.dtype)
-            maps["attention"] = ops.class_activation_map(
-                located, kernel.astype(y.dtype)
-            )
+        kernel = jax.lax.stop_gradient(classifier.variables["params"]["kernel"])
+        if kernel.shape[0] != located.shape[-1]:  # of the flattened map, as above
+            _, height, width, channels = located.shape
+            kernel = kernel.reshape(channels, height, width, -1).transpose(1, 2, 0, 3)
+        maps["attention"] = ops.class_activation_map(
+            located.astype(y.dtype), kernel.astype(y.dtype)
+        )
         return Outputs(logits, features={"map": x, "pooled": pooled}, maps=maps)
 
 

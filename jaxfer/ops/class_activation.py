@@ -11,12 +11,13 @@ def class_activation_map(features: jax.Array, kernel: jax.Array) -> jax.Array:
     M_k(h, w) = sum_c W_ck F_c(h, w)
 
     Its mean over the places is the logit without the bias, for a classifier that is
-    linear in the pooled features. For EAC as released, stop the gradient of the
-    kernel before. Computed in float32 if the inputs are narrower.
+    linear in the pooled features. A classifier of the flattened features has weights
+    of its own at each place, and their sum is that logit. For EAC as released, stop
+    the gradient of the kernel before. Computed in float32 if the inputs are narrower.
 
     Args:
       features: (B, H, W, C), F, the last feature map.
-      kernel: (C, K), W, of the classifier.
+      kernel: (C, K), W, of the classifier; (H, W, C, K) of one with weights by place.
 
     Returns:
       (B, H, W, K), at least float32.
@@ -28,10 +29,13 @@ def class_activation_map(features: jax.Array, kernel: jax.Array) -> jax.Array:
       Zhou et al., Learning Deep Features for Discriminative Localization, CVPR 2016,
       class activation mapping.
     """
-    if kernel.ndim != 2 or features.shape[-1] != kernel.shape[0]:
+    if kernel.shape[:-1] not in (features.shape[-1:], features.shape[1:]):
         raise ValueError(
-            "expected a kernel (C, K) for features (B, H, W, C), got "
+            "expected a kernel (C, K) or (H, W, C, K) for features (B, H, W, C), got "
             f"{kernel.shape} for {features.shape}"
         )
     wide = np.result_type(np.float32, features.dtype, kernel.dtype)
-    return jnp.einsum("bhwc,ck->bhwk", features.astype(wide), kernel.astype(wide))
+    places = "" if kernel.ndim == 2 else "hw"
+    return jnp.einsum(
+        f"bhwc,{places}ck->bhwk", features.astype(wide), kernel.astype(wide)
+    )

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from jaxfer.errors import WeightsError
+from jaxfer.evaluate import attention
 from jaxfer.methods import lfn, lfnsb
 from jaxfer.weights import model_file
 
@@ -38,8 +39,11 @@ def batch():
 
 @functools.cache
 def trained():
-    method = create()
-    step = jax.jit(lambda s: method.stages[0].passes[0].train_step(s, batch(), KEY))
+    method = create(**{"method.consistency": 5.0})
+    step = jax.jit(  # runs once: half the time to compile
+        lambda s: method.stages[0].passes[0].train_step(s, batch(), KEY),
+        compiler_options={"xla_backend_optimization_level": 0},
+    )
     start = jax.jit(method.init)(KEY, batch()["image"])
     return method, start, *step(start)
 
@@ -50,6 +54,22 @@ def test_the_centers_are_learned_with_the_network():
     assert centers[0].shape == (CLASSES, 8)  # the narrowest map
     assert not np.allclose(*centers)
     assert float(metrics["objective"][0]) > float(metrics["loss"][0])
+
+
+def test_attention_is_kept_consistent_with_the_released_head():
+    method, start, state, metrics = trained()
+    chex.assert_tree_all_finite((state.variables, metrics))
+    before, after = (
+        s.variables["batch_stats"]["network"]["spatial_bias"]["reduce"]["bn"]["var"]
+        for s in (start, state)
+    )
+    # One batch leaves nine tenths of the old statistics, the two views of it less.
+    assert float(before.min()) == 1 and float(after.min()) < 0.9
+    outputs = jax.eval_shape(method.predict, state.variables, batch()["image"])
+    assert outputs.maps["attention"].shape == (6, 2, 2, CLASSES)
+    # The tools that show where a model looked keep to the feature map: it is finer.
+    finer = outputs._replace(features={"map": jnp.zeros((6, 7, 7, 8))})
+    assert attention.class_maps(finer) is None
 
 
 def test_without_the_loss_there_are_no_centers():

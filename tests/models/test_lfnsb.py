@@ -276,9 +276,15 @@ def test_half_precision_keeps_parameters_logits_and_statistics_wide():
 
 
 @pytest.mark.parametrize(
-    "options", [{"head": "paper"}, {"spatial_bias": False}], ids=["paper", "no bias"]
+    ("options", "shape", "together"),
+    [
+        ({"head": "paper"}, (2, 3, 2, 5), np.mean),
+        ({"spatial_bias": False}, (2, 3, 2, 5), np.mean),
+        ({"head": "released"}, (2, 2, 2, 5), np.sum),
+    ],
+    ids=["paper", "no bias", "released"],
 )
-def test_the_mean_of_the_attention_maps_is_the_decision(options):
+def test_the_attention_maps_together_are_the_decision(options, shape, together):
     model = models.create("lfnsb", 5, width=0.125, depth=0.01, **options)
     images = jax.random.normal(jax.random.key(0), (2, 48, 32, 3))
 
@@ -288,7 +294,6 @@ def test_the_mean_of_the_attention_maps_is_the_decision(options):
 
     outputs, bias = jax.jit(answer, compiler_options=QUICK)(jax.random.key(1))
     maps = outputs.maps["attention"]
-    assert maps.shape == (2, 3, 2, 5)
-    chex.assert_trees_all_close(
-        maps.mean(axis=(1, 2)) + bias[None], outputs.logits, rtol=1e-4, atol=1e-5
-    )
+    assert maps.shape == shape
+    logits = together(np.asarray(maps), axis=(1, 2)) + np.asarray(bias)
+    chex.assert_trees_all_close(logits, outputs.logits, rtol=1e-4, atol=1e-5)

@@ -18,6 +18,18 @@ def test_its_mean_is_the_logit_without_the_bias():
     np.testing.assert_allclose(maps.mean(axis=(1, 2)), logits, rtol=1e-4, atol=1e-5)
 
 
+def test_its_sum_is_the_logit_of_a_classifier_with_weights_by_place():
+    kernel = RANDOM.standard_normal((3, 4, 5, 6)).astype(np.float32)
+    maps = np.asarray(class_activation_map(FEATURES, kernel))
+    logits = FEATURES.reshape(2, -1) @ kernel.reshape(-1, 6)
+    np.testing.assert_allclose(maps.sum(axis=(1, 2)), logits, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(
+        maps[:, 2, 1], FEATURES[:, 2, 1] @ kernel[2, 1], rtol=1e-4, atol=1e-5
+    )
+    with pytest.raises(ValueError, match=r"expected a kernel \(C, K\)"):
+        ops.class_activation_map(FEATURES, kernel[:2])
+
+
 def test_each_place_is_classified_by_itself():
     maps = class_activation_map(FEATURES, KERNEL)
     np.testing.assert_allclose(maps, FEATURES @ KERNEL, rtol=1e-4, atol=1e-5)
