@@ -15,6 +15,7 @@ from typing import Any
 import ml_collections
 
 from jaxfer.config_rules import unmet
+from jaxfer.data.label_files import label_files
 from jaxfer.errors import ConfigError
 
 VOLATILE = ("workdir", "checkpoint", "log", "data.dir", "data.workers")
@@ -68,7 +69,11 @@ def base_config() -> ml_collections.ConfigDict:
                 "label_noise": {
                     "kind": "",  # "": none; symmetric, pair, or a file
                     "rates": (0.1, 0.2, 0.3),  # of symmetric and pair, each a run
-                    "file": "",  # a list in RAF-DB's format, of kind file
+                    # of pair: a CSV of K rows of K numbers; "": k turns into k + 1
+                    "confusion": "",
+                    # of kind file: lists in RAF-DB's format, with commas between
+                    # them, each a run
+                    "file": "",
                 },
                 # applied to training and test images alike
                 "corruption": {"name": "", "kernel_size": 15, "variance": 0.01},
@@ -210,8 +215,25 @@ def validate(config: ml_collections.ConfigDict) -> None:
         wrong.append(
             f"protocol.folds is {values['protocol.folds']}; it takes 2 or more"
         )
+    wrong += _noise_files(config.data.label_noise)
     if wrong:
         raise ConfigError("the config is not valid:\n  " + "\n  ".join(wrong))
+
+
+def _noise_files(options: ml_collections.ConfigDict) -> list[str]:
+    """What is wrong with the files of label noise, as far as the config shows it."""
+    wrong = []
+    if options.kind == "file" and not label_files(options.file):
+        wrong.append(
+            "data.label_noise.file is empty; with data.label_noise.kind=file it takes"
+            " the path of a list of labels, or several with commas between them"
+        )
+    if options.get("confusion") and options.kind != "pair":
+        wrong.append(
+            f"data.label_noise.confusion is {options.confusion!r}; it belongs to"
+            " data.label_noise.kind=pair, and is empty with any other"
+        )
+    return wrong
 
 
 def to_json(config: ml_collections.ConfigDict) -> str:

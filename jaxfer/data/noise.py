@@ -1,8 +1,7 @@
-"""Wrong labels on purpose, and lists of labels as text files."""
+"""Wrong labels on purpose."""
 
-from collections.abc import Sequence
-from pathlib import Path, PurePosixPath
-from typing import Protocol
+import csv
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -10,28 +9,6 @@ from numpy.typing import ArrayLike, NDArray
 from jaxfer.errors import ConfigError, DataError
 
 KINDS = ("symmetric", "pair")
-
-_SHOWN = 3
-"""How many offending entries an error shows."""
-
-_ALIGNED = "_aligned"
-"""RAF-DB's lists say train_00001.jpg for the image train_00001_aligned.jpg."""
-
-
-class Named(Protocol):
-    """The columns of a table that label files need, each of length N."""
-
-    @property
-    def file(self) -> NDArray[np.str_]:
-        """Name relative to the source."""
-
-    @property
-    def label(self) -> NDArray[np.int32]:
-        """Class of each row."""
-
-    @property
-    def split(self) -> NDArray[np.str_]:
-        """The source's own part: train, validation, test or all."""
 
 
 def corrupt_labels(
@@ -105,95 +82,45 @@ def corrupt_labels(
     return corrupted
 
 
-def read_label_file(
-    path: str | Path, table: Named, class_names: Sequence[str]
-) -> NDArray[np.int32]:
-    """Reads a list of labels in RAF-DB's format, for any data set.
-
-    Each line names an image and its class, counted from 1 in the data set's own
-    order: `train_00001.jpg 5`. An image is named by its whole name in the table
-    or, where no other image has the same, by the name without folders and
-    without RAF-DB's `_aligned`. Parts of the data set that the file does not
-    name at all keep the table's labels; a part that it names must be whole.
+def read_confusion(path: str | Path, num_classes: int) -> NDArray[np.float64]:
+    """Reads the confusion matrix of `corrupt_labels`.
 
     Args:
-      path: the file.
-      table: columns `file`, `label` and `split`, each of length N.
-      class_names: K names, in the order of the labels.
+      path: a CSV file without a header, K rows of K numbers; rows are true classes.
+      num_classes: K.
 
     Returns:
-      int32 (N,). Test rows are as the file has them: take the training rows of
-      it where the test labels must stay clean.
+      (K, K).
 
     Raises:
-      DataError: the file cannot be read, or names images that the table lacks,
-        an image twice, classes that are not 1 to K, or a part incompletely; the
-        message gives the first offending entries.
+      ConfigError: the file cannot be read, has other rows, or no chances in them;
+        the message gives the first row that is wrong.
     """
-    path = Path(path)
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"Cannot read the label file {path}: {error}.") from error
-    rows = _rows_by_name(table.file)
-    labels = np.full(len(table.label), -1, np.int32)
-    unknown, wrong, twice = [], [], []
+        with Path(path).open(newline="", encoding="utf-8-sig") as file:
+            lines = [row for row in csv.reader(file) if "".join(row).strip()]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise ConfigError(
+            f"Cannot read the confusion matrix {path}: {error}."
+        ) from error
+    expected = f"expected {num_classes} rows of {num_classes} numbers, one a class"
+    if len(lines) != num_classes:
+        raise ConfigError(f"{path}: {expected}; found {len(lines)} rows.")
+    rows = []
     for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        *names, text = line.rsplit(maxsplit=1)  # names may hold spaces
-        name = names[0].strip() if names else ""
-        entry = f"line {number}: {line.strip()!r}"
-        row = rows.get(name, -1)
-        known = text.isascii() and text.isdigit() and len(text) < 9
-        if not name or not known or not 1 <= int(text) <= len(class_names):
-            wrong.append(entry)
-        elif row < 0:
-            unknown.append(entry)
-        elif labels[row] >= 0:
-            twice.append(entry)
-        else:
-            labels[row] = int(text) - 1
-    classes = f"an image and a class from 1 to {len(class_names)}"
-    _refuse(path, wrong, f"expected {classes} ({', '.join(class_names)})")
-    _refuse(path, unknown, "the data set has no such image, or several")
-    _refuse(path, twice, "the image was named before")
-    named = labels >= 0
-    if not named.any():
-        raise DataError(f"{path} names no image; expected lines of {classes}.")
-    partly = np.isin(table.split, np.unique(table.split[named])) & ~named
-    missing = [repr(str(name)) for name in table.file[partly]]
-    _refuse(path, missing, "no label, though others of the same part have one")
-    return np.where(named, labels, table.label).astype(np.int32)
-
-
-def write_label_file(
-    path: str | Path,
-    table: Named,
-    labels: NDArray[np.int32],
-    rows: NDArray[np.int32] | None = None,
-) -> None:
-    """Writes labels as `read_label_file` reads them.
-
-    Images get their short names (`train_00001.jpg`) where these tell all images
-    of the table apart, else their whole ones. The file appears whole or not at
-    all.
-
-    Args:
-      path: the file.
-      table: column `file`, of length N.
-      labels: classes from 0, int32 (N,).
-      rows: which rows to write, int32 (n,); by default all.
-    """
-    path = Path(path)
-    names = [_short(str(file)) for file in table.file]
-    if len(set(names)) < len(names):
-        names = [str(file) for file in table.file]
-    chosen = np.arange(len(names)) if rows is None else rows
-    draft = path.with_name(path.name + ".part")
-    with draft.open("w", encoding="utf-8", newline="\n") as file:
-        file.writelines(f"{names[row]} {labels[row] + 1}\n" for row in chosen)
-    draft.replace(path)
+        try:
+            rows.append([float(text) for text in line])
+        except ValueError as error:
+            raise ConfigError(f"{path}: {expected}; row {number}: {error}.") from error
+        if len(line) != num_classes:
+            raise ConfigError(
+                f"{path}: {expected}; row {number} has {len(line)}: {','.join(line)}."
+            )
+    try:
+        _chances(rows, num_classes)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
+    return np.array(rows)
 
 
 def _chances(confusion: ArrayLike | None, num_classes: int) -> NDArray[np.float64]:
@@ -206,33 +133,17 @@ def _chances(confusion: ArrayLike | None, num_classes: int) -> NDArray[np.float6
             f"The confusion matrix has the shape {matrix.shape}; expected "
             f"({num_classes}, {num_classes}), rows being true classes."
         )
-    if not np.isfinite(matrix).all() or (matrix < 0).any():
-        raise ConfigError("The confusion matrix has negative or infinite entries.")
+    odd = np.flatnonzero(~(np.isfinite(matrix) & (matrix >= 0)).all(axis=1))
+    if odd.size:
+        raise ConfigError(
+            "The confusion matrix has negative or infinite entries, first in row"
+            f" {odd[0] + 1}: {matrix[odd[0]].tolist()}."
+        )
     np.fill_diagonal(matrix, 0.0)
     empty = np.flatnonzero(matrix.sum(axis=1) == 0)
     if empty.size:
         raise ConfigError(
-            f"Row {empty[0]} of the confusion matrix is zero off its diagonal; say "
+            f"Row {empty[0] + 1} of the confusion matrix is zero off its diagonal; say "
             "which other classes this class is taken for."
         )
     return matrix
-
-
-def _rows_by_name(files: NDArray[np.str_]) -> dict[str, int]:
-    """Every name by which a label file may call a row; ambiguous ones are -1."""
-    rows: dict[str, int] = {}
-    for row, file in enumerate(files.tolist()):
-        rows[_short(file)] = -1 if _short(file) in rows else row
-    return rows | {file: row for row, file in enumerate(files.tolist())}
-
-
-def _short(file: str) -> str:
-    path = PurePosixPath(file)
-    return path.stem.removesuffix(_ALIGNED) + path.suffix
-
-
-def _refuse(path: Path, entries: list[str], what: str) -> None:
-    if entries:
-        shown = "; ".join(entries[:_SHOWN])
-        more = f"; and {len(entries) - _SHOWN:,} more" if entries[_SHOWN:] else ""
-        raise DataError(f"{path}: {what}: {shown}{more}.")

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from jaxfer.data.label_files import label_files
 from jaxfer.errors import DataError
 
 METRICS = ("accuracy", "balanced_accuracy", "macro_f1", "ece", "loss")
@@ -211,10 +212,10 @@ def predictions(run: Run, selection: str) -> dict[str, np.ndarray] | None:
 def by_rate(folder: RunFolder) -> list[tuple[float, RunFolder]]:
     """The folder's runs by their rate of wrong training labels, lowest first.
 
-    Labels from a file are one group, whatever share of them each fold has got.
+    Labels from one file are one group, whatever share of them each fold has got.
     """
     noise = folder.config.get("data", {}).get("label_noise", {})
-    if noise.get("kind") == "file":
+    if noise.get("kind") == "file" and len(label_files(noise.get("file", ""))) < 2:
         return [(float(np.mean([run.noise for run in folder.runs])), folder)]
     return [
         (rate, folder._replace(runs=tuple(r for r in folder.runs if r.noise == rate)))

@@ -16,8 +16,8 @@ import numpy as np
 
 import jaxfer
 from jaxfer import data
+from jaxfer.data.label_files import write_label_file
 from jaxfer.data.manifest import near_duplicates, write_manifest
-from jaxfer.data.noise import write_label_file
 from jaxfer.data.splits import Fold
 from jaxfer.errors import CheckpointError
 from jaxfer.methods.base import Method, Variables
@@ -104,8 +104,11 @@ def _mark_finished(
         facts = {"seed": run.seed, "fold": run.fold, "seconds": share}
         if run.given is not None:
             facts["noise"] = run.noise
-            table, every = group.dataset.table, run.rows.train
-            write_label_file(run.folder / LABELS, table, run.given, every)
+            table = group.dataset.table
+            # Whole parts, as `read_label_file` wants them: validation rows too.
+            parts = np.unique(table.split[run.rows.train])
+            whole = np.flatnonzero(np.isin(table.split, parts))
+            write_label_file(run.folder / LABELS, table, run.given, whole)
         if group.validated:
             facts["best_epoch"] = int(best_epoch[r])
         write_json(run.folder / FINISHED, facts)

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from jaxfer.data import labels as label_spaces
 from jaxfer.data.dataset import load
-from jaxfer.data.noise import corrupt_labels, read_label_file, write_label_file
+from jaxfer.data.label_files import read_label_file, write_label_file
+from jaxfer.data.noise import corrupt_labels, read_confusion
 from jaxfer.data.prepare import prepare
 from jaxfer.errors import ConfigError, DataError
 
@@ -93,13 +94,30 @@ def test_bad_noise_settings_say_what_to_do():
         ("at least 2 classes", {"num_classes": 1}),
         ("belongs to noise kind 'pair'", {"confusion": np.ones((7, 7))}),
         (r"shape \(2, 2\); expected \(7, 7\)", pair(np.ones((2, 2)))),
-        ("negative", pair(-np.ones((7, 7)))),
-        ("Row 0 .* off its diagonal", pair(np.eye(7))),
+        ("negative.* first in row 1", pair(-np.ones((7, 7)))),
+        ("Row 1 .* off its diagonal", pair(np.eye(7))),
     ):
         with pytest.raises(ConfigError, match=message):
             corrupt(labels, **{"rate": 0.1} | options)
     with pytest.raises(DataError, match="within 0 to 2; found 0 to 6"):
         corrupt(np.arange(7, dtype=np.int32), 0.1, num_classes=3)
+
+
+def test_bad_confusion_matrices_name_file_and_row(tmp_path):
+    path = tmp_path / "confusion.csv"
+    for content, message in (
+        ("1,2\n3,4\n", "expected 3 rows of 3 numbers, one a class; found 2 rows"),
+        ("0,1,1\n1,0\n1,1,0\n", "row 2 has 2: 1,0"),
+        ("anger,fear,joy\n1,0,1\n1,1,0\n", "row 1: .*'anger'"),
+        ("0,1,1\n1,0,1\n1,-1,0\n", "negative .* first in row 3"),
+        ("0,1,1\n0,3,0\n1,1,0\n", "Row 2 .* off its diagonal"),
+    ):
+        path.write_text(content)
+        with pytest.raises(ConfigError, match=message) as error:
+            read_confusion(path, 3)
+        assert str(path) in str(error.value)
+    with pytest.raises(ConfigError, match="Cannot read the confusion matrix"):
+        read_confusion(tmp_path / "none.csv", 3)
 
 
 def test_rafdb_label_files_name_images_without_aligned(trees, data_dir, tmp_path):
@@ -165,6 +183,9 @@ def test_bad_label_files_name_the_first_offending_entries(tmp_path):
         with pytest.raises(DataError, match=message) as error:
             read_label_file(path, table, label_spaces.RAFDB)
         assert str(path) in str(error.value)
+    with pytest.raises(DataError, match="names no image that is asked for"):
+        path.write_text("test/y.jpg 1\n")
+        read_label_file(path, table, label_spaces.RAFDB, needed=np.array([0, 1]))
     path.write_text("x.jpg\t5 \ntrain/y.jpg  2\n")
     read = read_label_file(path, table, label_spaces.RAFDB)
     assert read.tolist() == [4, 1, 0]

@@ -115,6 +115,10 @@ def test_labels_of_a_file_are_one_group(make_run):
     (entry,) = summarize(path)["label_noise"]
     assert entry["rate"] == pytest.approx(0.22) and entry["runs"] == 2
     assert summarize(path)["selections"]["last"]["accuracy"]["n"] == 2
+    config["data"]["label_noise"]["file"] = "less.txt,more.txt"
+    change(path, "config.json", data=config["data"])
+    rates = [entry["rate"] for entry in summarize(path)["label_noise"]]
+    assert rates == [0.21, 0.23]  # one a list
 
 
 def test_the_page_draws_a_line_for_each_rate(run_writer, tmp_path, parse):

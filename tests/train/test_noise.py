@@ -8,8 +8,9 @@ import pytest
 import toy
 
 from jaxfer import train
-from jaxfer.data.noise import read_label_file
-from jaxfer.errors import DataError
+from jaxfer.data.label_files import read_label_file
+from jaxfer.errors import ConfigError, DataError
+from jaxfer.train.experiment import open_experiment
 
 pytestmark = pytest.mark.usefixtures("use_toy")
 
@@ -47,9 +48,8 @@ def test_every_rate_is_a_run_with_its_wrong_labels(sweep):
     changed = []
     for one, rate in zip(runs, (0.0, 0.25, 0.5)):
         assert one["noise"] == rate
-        given = read_label_file(
-            sweep / one["dir"] / "labels.txt", _part(data, train_rows), toy.CLASSES
-        )
+        path = sweep / one["dir"] / "labels.txt"
+        given = read_label_file(path, data.table, toy.CLASSES)[train_rows]
         wrong = given != data.table.label[train_rows]
         assert wrong.sum() == round(rate * len(train_rows))
         changed.append(wrong)
@@ -63,15 +63,55 @@ def test_every_rate_is_a_run_with_its_wrong_labels(sweep):
     assert rows[0].startswith("seed,fold,noise,stage") and len(rows) == 1 + 3 * 5
 
 
-def _part(data, rows):
-    """The columns of a table that a label file needs, of some rows."""
+def given(config, folder):
+    """What each run would be trained on."""
+    runs = open_experiment(config, folder).runs
+    return {run.noise: (run.folder.relative_to(folder), run.given) for run in runs}
 
-    class Part:
-        file, label, split = (
-            getattr(data.table, name)[rows] for name in ("file", "label", "split")
+
+def test_the_lists_of_a_run_are_those_of_another_run(sweep, tmp_path):
+    told = train.restore(sweep, "last").runs[1:]
+    rows = told[0].rows.train
+    paths = [run.dir / "labels.txt" for run in told]
+    named = [line.split()[0] for line in paths[0].read_text().splitlines()]
+    table = toy.dataset().table
+    assert named == table.file[table.split == "train"].tolist() and len(rows) < 48
+    found = given(
+        config("file", **{"data.label_noise.file": ",".join(map(str, paths))}), tmp_path
+    )
+    for run, (rate, (folder, labels)) in zip(told, found.items(), strict=True):
+        np.testing.assert_array_equal(labels, run.labels)
+        assert rate == pytest.approx(
+            np.mean(labels[rows] != table.label[rows]), abs=1e-6
         )
+        assert folder.as_posix() == f"noise_{100 * rate:g}/fold_00"
+    # Lists of what is trained on alone, as they were written once, serve that run.
+    lines = paths[0].read_text().splitlines(keepends=True)
+    short = tmp_path / "short.txt"
+    trained = set(table.file[rows].tolist())
+    short.write_text("".join(x for x in lines if x.split()[0] in trained))
+    ((_, labels),) = given(
+        config("file", **{"data.label_noise.file": str(short)}), tmp_path
+    ).values()
+    np.testing.assert_array_equal(labels, told[0].labels)
+    for files, message in (
+        ("", "data.label_noise.file is empty; with .*kind=file it takes"),
+        (f"{paths[0]}, {paths[0]}", r"several lists with 2\d\.\d+% wrong labels"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            given(config("file", **{"data.label_noise.file": files}), tmp_path)
 
-    return Part
+
+def test_pairs_flip_by_a_matrix_of_the_config(tmp_path):
+    path = tmp_path / "confusion.csv"
+    path.write_text("9,0,1\n2,5,2\n\n1,0,0\n")
+    fields = {"data.label_noise.confusion": str(path)}
+    ((_, labels),) = given(config("pair", (0.5,), **fields), tmp_path).values()
+    true = toy.dataset().table.label
+    flips = set(zip(true[labels != true].tolist(), labels[labels != true].tolist()))
+    assert flips == {(0, 2), (1, 0), (1, 2), (2, 0)}
+    with pytest.raises(ConfigError, match=r"belongs to data\.label_noise\.kind=pair"):
+        given(config("symmetric", **fields), tmp_path)
 
 
 def test_wrong_labels_are_trained_on_and_not_judged_by(sweep):
