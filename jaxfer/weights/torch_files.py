@@ -13,7 +13,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from jaxfer.errors import WeightsError
+from jaxfer.errors import WeightsError, first_of
 from jaxfer.weights import pickles
 from jaxfer.weights.pickles import ArrayState, Storage, Tensor
 
@@ -23,6 +23,9 @@ MAGIC = 0x1950A86A20F9469CFC6C
 WRAPPERS = ("state_dict", "model_state_dict", "model")
 """Entries under which checkpoints keep the weights, beside epochs and optimisers."""
 
+TENSORS = (Tensor, ArrayState, np.ndarray)
+"""What stands for a tensor in the content of a file."""
+
 Memory = Callable[[Storage], np.ndarray]
 """Reads a storage: one axis, native byte order."""
 
@@ -30,8 +33,9 @@ Memory = Callable[[Storage], np.ndarray]
 def load(path: Path) -> dict[str, np.ndarray]:
     """Read the tensors of a checkpoint.
 
-    Where the checkpoint is a dict with an entry of `WRAPPERS` that is itself a dict,
-    that one is read and the others are left. A prefix `module.`, which
+    Where the checkpoint is a dict with an entry of `WRAPPERS` that is itself a dict of
+    tensors, that one is read and the others are left; likewise where it has no tensors
+    of its own and one such dict under any other name. A prefix `module.`, which
     `torch.nn.DataParallel` writes, is removed.
 
     Args:
@@ -122,30 +126,44 @@ def _numbers(path: Path, data: bytes, storage: Storage, order: str) -> np.ndarra
 
 def _named(path: Path, content: Any, memory: Memory) -> dict[str, np.ndarray]:
     """The arrays of a checkpoint by name."""
-    if isinstance(content, dict):
-        wrapped = (content.get(key) for key in WRAPPERS)
-        content = next((each for each in wrapped if isinstance(each, dict)), content)
-    kinds = (Tensor, ArrayState, np.ndarray)
-    odd = (
-        [
-            f"{name!r} ({type(value).__name__})"
-            for name, value in content.items()
-            if not isinstance(name, str) or not isinstance(value, kinds)
-        ]
-        if isinstance(content, dict)
-        else [type(content).__name__]
-    )
+    content = _unwrapped(content)
+    odd = _odd(content)
     if odd:
         raise WeightsError(
             f"{path}: expected a dict of named tensors, perhaps under "
-            f"{' or '.join(WRAPPERS)}; found {', '.join(odd[:5])}"
-            f"{f' and {len(odd) - 5} more' if odd[5:] else ''}; save the state_dict "
-            "of the model alone"
+            f"{' or '.join(WRAPPERS)}, or as the one such dict under another name; "
+            f"found {first_of(odd)}. Save the state_dict of the model alone"
         )
     return {
         name.removeprefix("module."): _array(path, name, value, memory)
         for name, value in content.items()
     }
+
+
+def _odd(content: Any) -> list[str]:
+    """What of a checkpoint's content is not a named tensor."""
+    if not isinstance(content, dict):
+        return [type(content).__name__]
+    return [
+        f"{name!r} ({type(value).__name__})"
+        for name, value in content.items()
+        if not isinstance(name, str) or not isinstance(value, TENSORS)
+    ]
+
+
+def _unwrapped(content: Any) -> Any:
+    """The dict of tensors within a checkpoint, where there is one."""
+    if not isinstance(content, dict):
+        return content
+    inner = {key: value for key, value in content.items() if isinstance(value, dict)}
+    tensors = {key: value for key, value in inner.items() if value and not _odd(value)}
+    for key in WRAPPERS:
+        if key in tensors:
+            return tensors[key]
+    own = any(isinstance(value, TENSORS) for value in content.values())
+    if len(tensors) == 1 and not own:
+        return next(iter(tensors.values()))
+    return next((inner[key] for key in WRAPPERS if key in inner), content)
 
 
 def _array(path: Path, name: str, value: Any, memory: Memory) -> np.ndarray:

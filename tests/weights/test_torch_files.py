@@ -186,7 +186,7 @@ def test_views_in_the_oldest_files(path):
 
 
 @FORMATS
-@pytest.mark.parametrize("entry", ["state_dict", "model_state_dict", "model"])
+@pytest.mark.parametrize("entry", ["state_dict", "model_state_dict", "model", "net"])
 def test_checkpoints_around_a_state_dict(path, write, entry):
     stored = Stored("Float", "0", np.ones(3, np.float32))
     hooks = Call("collections OrderedDict")
@@ -330,13 +330,19 @@ def test_a_missing_storage(path):
         weights.load_file(path)
 
 
+ARRAY = np.ones(2, np.float32)
+
+
 @pytest.mark.parametrize(
     ("content", "found"),
     [
         ([1.0], "found list"),
         ({"epoch": 3}, r"found 'epoch' \(int\)"),
-        ({"encoder": {}, 1: 2}, r"'encoder' \(dict\), 1 \(int\)"),
+        ({"encoder": {}, 1: 2}, r"'encoder' \(dict\); 1 \(int\)"),
         ({str(i): i for i in range(9)}, "and 4 more"),
+        ({"net": {"a": ARRAY}, "average": {"a": ARRAY}}, r"'net' \(dict\); 'aver"),
+        ({"a": ARRAY, "optimizer": {"b": ARRAY}}, r"found 'optimizer' \(dict\)"),
+        ({"model": {"a": 1}, "epoch": 2}, r"found 'a' \(int\)"),
     ],
 )
 def test_no_dict_of_tensors(path, content, found):
