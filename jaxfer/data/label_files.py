@@ -7,7 +7,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from jaxfer.errors import DataError
+from jaxfer.errors import DataError, first_of
 
 _SHOWN = 3
 """How many offending entries an error shows."""
@@ -154,6 +154,4 @@ def _short(file: str) -> str:
 
 def _refuse(path: Path, entries: list[str], what: str) -> None:
     if entries:
-        shown = "; ".join(entries[:_SHOWN])
-        more = f"; and {len(entries) - _SHOWN:,} more" if entries[_SHOWN:] else ""
-        raise DataError(f"{path}: {what}: {shown}{more}.")
+        raise DataError(f"{path}: {what}: {first_of(entries, _SHOWN)}.")

@@ -53,7 +53,8 @@ def create_embed(source: Path) -> tuple[str, Embed]:
     arrays = weights.load_file(source)
     name = "lightcnn29v2" if any("block1" in key for key in arrays) else "lightcnn9"
     network = models.create(name, 0, embedding=True)
-    variables = weights.from_official(name, arrays, embedding=True)
+    with weights.naming(source):
+        variables = weights.from_official(name, arrays, embedding=True)
 
     def embed_gray(variables: dict, images: Array) -> Array:
         gray = ops.grayscale(images.astype(jnp.float32) / 255)

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import ml_collections
 import optax
+from flax import linen as nn
 from jax import Array
 
 from jaxfer import losses, ops, weights
@@ -163,7 +164,25 @@ def read_initial(
             f"{path}: no released weights are known for this method; expected a file"
             " that `jaxfer export` wrote"
         )
-    return official(weights.load_file(path))
+    with weights.naming(path):
+        return official(weights.load_file(path))
+
+
+def check_initial(path: str, network: nn.Module, images: Array, part: Any) -> None:
+    """Check that variables from a file have places in a network.
+
+    Args:
+      path: of the file, for messages.
+      network: that they are for.
+      images: what it is applied to, of which the shape counts.
+      part: of the network's variables.
+
+    Raises:
+      WeightsError: they are of another network, or of another size.
+    """
+    like = jax.eval_shape(network.init, jax.random.key(0), images)
+    with weights.naming(path):
+        weights.check_fits(like, part)
 
 
 def gradient_step(

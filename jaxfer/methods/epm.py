@@ -225,7 +225,10 @@ def create(
     def pretrained() -> Variables:
         official = partial(_official, options)
         found = common.read_initial(options.initial, official, "efe", batch_norm=False)
-        return {"params": {"efe": {"trunk": found["params"]["efe"]["trunk"]}}}
+        part = {"params": {"efe": {"trunk": found["params"]["efe"]["trunk"]}}}
+        images = inputs(jnp.zeros((1, options.image_size, options.image_size, 3)))
+        common.check_initial(options.initial, network, images, part)
+        return part
 
     return Method(
         "epm",

@@ -169,8 +169,9 @@ def create(
 
     @lru_cache(maxsize=1)  # checked before the run begins, and read when it does
     def pretrained() -> Variables:
-        arrays = weights.load_file(config.method.identity_weights)
-        found = weights.from_official("lightcnn9", arrays)
+        path = config.method.identity_weights
+        with weights.naming(path):
+            found = weights.from_official("lightcnn9", weights.load_file(path))
         return {"frozen": {"identity": found["params"]}}
 
     given = recipe.weights["identity"] and config.method.identity_weights

@@ -241,6 +241,8 @@ def create(
     @lru_cache(maxsize=1)  # checked before the run begins, and read when it does
     def pretrained() -> Variables:
         found = common.read_initial(options.initial, official, trunk)
+        images = jnp.zeros((1, options.image_size, options.image_size, 3))
+        common.check_initial(options.initial, network, images, found)
         part = {kind: {"network": tree} for kind, tree in found.items()}
         return part | ({"average": found} if options.ema else {})
 

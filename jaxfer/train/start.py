@@ -11,7 +11,7 @@ from jax import Array
 from jax.sharding import Mesh
 from jax.tree_util import keystr, tree_leaves_with_path, tree_map_with_path
 
-from jaxfer.errors import WeightsError
+from jaxfer.errors import WeightsError, first_of
 from jaxfer.methods.base import State, Variables
 from jaxfer.train import selection, sharding
 from jaxfer.train.group import Group, Progress
@@ -40,7 +40,7 @@ def lay_over(fresh: Variables, part: Variables) -> Variables:
     wrong += [f"{name}: the network has no such array" for name in places]
     if wrong:
         raise WeightsError(
-            "the weights to start from do not fit the network:\n  " + "\n  ".join(wrong)
+            f"the weights to start from do not fit the network: {first_of(wrong)}"
         )
     return whole
 

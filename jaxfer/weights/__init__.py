@@ -5,8 +5,10 @@ from typing import Any
 
 from jaxfer.errors import WeightsError
 from jaxfer.weights.files import load_file as load_file
+from jaxfer.weights.files import naming as naming
 from jaxfer.weights.mapping import Arrays as Arrays
 from jaxfer.weights.mapping import Variables as Variables
+from jaxfer.weights.mapping import check_fits as check_fits
 
 NAME_MAPS: dict[str, tuple[str, str]] = {
     "cfnet": ("jaxfer.weights.cfnet", "cfnet"),
@@ -41,7 +43,7 @@ def from_official(name: str, arrays: Arrays, **options: Any) -> Variables:
 
     Raises:
       WeightsError: no name map for this model; or names are missing, unknown or have
-        another shape, all listed.
+        another shape, the first of which are listed.
       ConfigError: an option is unknown, or the model cannot be fused.
     """
     if name not in NAME_MAPS:

@@ -1,6 +1,7 @@
 """Reading files of official weights into named arrays."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,17 @@ from safetensors.numpy import load_file as read_safetensors
 
 from jaxfer.errors import WeightsError
 from jaxfer.weights import torch_files
+
+
+@contextmanager
+def naming(path: str | Path) -> Iterator[None]:
+    """Put the file's name before a `WeightsError` from within that lacks it."""
+    try:
+        yield
+    except WeightsError as error:
+        if str(path) in str(error):
+            raise
+        raise WeightsError(f"{path}: {error}") from error
 
 
 def load_file(path: str | Path) -> dict[str, np.ndarray]:

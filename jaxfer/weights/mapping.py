@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
 
-from jaxfer.errors import WeightsError
+from jaxfer.errors import WeightsError, first_of
 
 Arrays = Mapping[str, np.ndarray]
 Variables = dict[str, Any]
@@ -40,6 +40,36 @@ class Entry(NamedTuple):
     axes: tuple[int, ...] = KEEP
 
 
+def check_fits(like: Any, part: Any) -> None:
+    """Check that all of `part` has a place among variables.
+
+    Args:
+      like: variables or their `jax.ShapeDtypeStruct`s.
+      part: nested dicts of arrays.
+
+    Raises:
+      WeightsError: the part has arrays that the variables lack, or of other shapes;
+        lists the first.
+    """
+    places = {
+        name: leaf.shape
+        for name, leaf in traverse_util.flatten_dict(like, sep="/").items()
+    }
+    wrong = [
+        f"{name} is {np.shape(array)}, expected {places[name]}"
+        if name in places
+        else f"{name}: the network has no such array"
+        for name, array in traverse_util.flatten_dict(part, sep="/").items()
+        if places.get(name) != np.shape(array)
+    ]
+    if wrong:
+        raise WeightsError(
+            f"these weights do not fit the network ({len(wrong)} arrays):"
+            f" {first_of(wrong)}. Check that they are of this network, and the options"
+            " that give its size."
+        )
+
+
 def convert(
     model: str, entries: Sequence[Entry], arrays: Arrays, template: Any
 ) -> Variables:
@@ -56,7 +86,8 @@ def convert(
       array is and x64 is enabled).
 
     Raises:
-      WeightsError: names are missing, unknown or have another shape; lists all.
+      WeightsError: names are missing, unknown or have another shape; lists the first
+        of each kind.
     """
     shapes = traverse_util.flatten_dict(template, sep="/")
     if set(shapes) != {entry.path for entry in entries}:
@@ -94,7 +125,7 @@ def _check(model: str, wanted: Mapping[str, tuple[int, ...]], arrays: Arrays) ->
     }
     if any(problems.values()):
         lines = [
-            f"  {kind} ({len(names)}): " + "; ".join(names)
+            f"  {kind} ({len(names)}): {first_of(names)}"
             for kind, names in problems.items()
             if names
         ]

@@ -124,9 +124,14 @@ def _convert(
         arrays = {
             name: array for name, array in arrays.items() if not CLASSIFIER.match(name)
         }
+    # Where names of none are in the file, that of the most similar ones.
+    parts = {name.partition(".")[0] for name in arrays}
     entries = max(
         (_entries(template, names) for names in dialects),
-        key=lambda entries: sum(entry.official in arrays for entry in entries),
+        key=lambda entries: (
+            sum(entry.official in arrays for entry in entries),
+            sum(entry.official.partition(".")[0] in parts for entry in entries),
+        ),
     )
     return convert(name, entries, arrays, template)
 

@@ -69,6 +69,14 @@ def test_one_error_lists_everything():
     assert "fc.weight is (6, 7), expected (7, 6)" in message
 
 
+def test_a_long_error_shows_the_first_of_each_kind():
+    given = {f"other.{i}.weight": np.zeros(1) for i in range(2000)}
+    with pytest.raises(WeightsError) as info:
+        mapping.convert("model", ENTRIES, given, TEMPLATE)
+    message = str(info.value)
+    assert "other.4.weight; and 1,995 more\n" in message and len(message) < 1000
+
+
 def test_a_name_map_must_cover_the_model():
     with pytest.raises(AssertionError, match="batch_stats/bn/mean"):
         mapping.convert("model", ENTRIES[:2], arrays(), TEMPLATE)

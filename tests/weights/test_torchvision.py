@@ -9,6 +9,7 @@ import pytest
 
 from jaxfer import weights
 from jaxfer.errors import WeightsError
+from jaxfer.methods import eac
 
 
 def numbered(system):
@@ -142,9 +143,32 @@ def test_weights_of_another_architecture_are_listed():
         weights.from_official("resnet18", numbered("tv_resnet50"))
     message = str(info.value)
     assert "do not fit resnet18" in message
-    assert "layer1.0.conv1.weight is (64, 64, 1, 1), expected (64, 64, 3, 3)" in message
-    assert "unknown (" in message
-    assert "layer1.0.conv3.weight" in message
+    assert "unknown (165): layer1.0.conv3.weight; " in message
+    assert re.search(r"wrong shape \(\d+\): .*layer\S+ is \(\d+,\), expected", message)
+
+
+def test_a_file_of_another_architecture_is_named_briefly(tmp_path):
+    config = eac.default_config()
+    config.method.backbone = "resnet18"
+    config.method.initial = str(tmp_path / "mobilenet_v2.npz")
+    np.savez(config.method.initial, **numbered("tv_mobilenet_v2"))
+    method = eac.create(config, num_classes=7, steps_per_epoch=1)
+    with pytest.raises(WeightsError) as info:
+        method.pretrained()
+    message = str(info.value)
+    assert message.startswith(f"{config.method.initial}: ") and len(message) < 1000
+    assert "missing (100): features.1.running_mean; features.1.running_v" in message
+    assert "; and 95 more\n" in message and "unknown (260): features.0.0.w" in message
+
+
+@pytest.mark.parametrize(
+    ("theirs", "expected"),
+    [("layer1.0.other", "bn1.running_mean"), ("features.4.x", "features.1.running_m")],
+)
+def test_what_is_missing_is_called_as_the_file_would(theirs, expected):
+    with pytest.raises(WeightsError, match=rf"missing \(\d+\): {expected}"):
+        arrays = {theirs: np.zeros(1)}
+        weights.from_official("eac", arrays, backbone="resnet18", width=0.125)
 
 
 def test_a_classifier_of_another_size_is_an_error():
