@@ -5,6 +5,8 @@ trained by three equally weighted cross-entropies, then the fusion
 network, on the frozen network's features, by one.
 """
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import ml_collections
@@ -20,6 +22,7 @@ from jaxfer.methods.optimizers import (
     create_plateau,
     create_selection,
 )
+from jaxfer.methods.views import consistent, in_turn, prepared_views
 from jaxfer.models import Outputs
 from jaxfer.models.cfnet_attention import global_attention
 
@@ -39,7 +42,8 @@ def default_config() -> ml_collections.ConfigDict:
         "weighting": "equal",  # or fixed, or uncertainty (learned)
         "weights": {"local": 1.0, "global": 1.0, "fused": 1.0},  # if fixed
         "label_smoothing": 0.0,
-        "consistency": 0.0,  # EAC's, of the global head's maps, with a mirrored view
+        "consistency": 0.0,  # EAC's, of the global head's maps in two views
+        "second_view": "flip",  # of the first view; or independent
     }
     config.epochs = 2000
     config.optim.plateau.metric = "accuracy"
@@ -127,6 +131,7 @@ def create(
         return common.start(variables, opt_state)
 
     def train_on(params: dict, stats: dict, images: Array) -> tuple[Outputs, dict]:
+        """Outputs, and the new running statistics."""
         outputs, updated = network.apply(
             {"params": params, "batch_stats": stats},
             images,
@@ -136,28 +141,27 @@ def create(
         return outputs, updated["batch_stats"]
 
     def joint_step(state: State, batch: Batch, key: Array) -> tuple[State, Metrics]:
-        images = prepare(common.augment(key, common.to_float(batch["image"]), augment))
+        keys = key, jax.random.fold_in(key, 1)
+        images = prepared_views(keys, batch["image"], config, prepare)
         params = state.variables["params"]
         trained = {k: v for k, v in params.items() if k != "fusion"}
 
         def loss_fn(trained: dict) -> tuple[Array, tuple]:
-            outputs, stats = train_on(trained["network"], batch_stats, images)
+            apply = partial(train_on, trained["network"])
+            both, stats = in_turn(apply, batch_stats, images)
+            outputs = both[0]
             parts = {
                 name: losses.cross_entropy(
                     logits, batch["target"], label_smoothing=options.label_smoothing
                 )
                 for name, logits in outputs.heads.items()
             }
-            objective = losses.multi_task(parts, weighting(trained))
-            if options.consistency:
-                mirrored = images[:, :, ::-1]
-                other, stats = train_on(trained["network"], stats, mirrored)
-                maps = [
-                    global_attention(trained["network"], out.maps["global"])
-                    for out in (outputs, other)
-                ]
-                disagreement = losses.attention_consistency(*maps)
-                objective = objective + options.consistency * disagreement
+            objective = consistent(
+                losses.multi_task(parts, weighting(trained)),
+                both,
+                lambda out: global_attention(trained["network"], out.maps["global"]),
+                options.consistency,
+            )
             return jnp.mean(objective), (objective, outputs, stats)
 
         batch_stats = state.variables["batch_stats"]["network"]
@@ -220,7 +224,6 @@ def create(
             features={**joint.features, **fused.features},
         )
 
-    augment = config.augment
     stages = (
         Stage(
             name="joint",

@@ -35,7 +35,7 @@ from jaxfer.methods.optimizers import (
     create_plateau,
     create_selection,
 )
-from jaxfer.methods.views import prepare, views
+from jaxfer.methods.views import consistent, in_turn, prepare, views
 from jaxfer.models import Outputs
 from jaxfer.models.fuse import deployed
 
@@ -160,23 +160,22 @@ def create(
         seen = {**batch, "target": targets}
 
         def loss_fn(params: Any) -> tuple[Array, tuple]:
-            stats = state.variables["batch_stats"]["network"]
-            outputs = []
-            # One after the other, as released: the running statistics move twice.
-            for view in images:
-                out, updated = network.apply(
+            def apply(stats: Any, view: Array) -> tuple[Outputs, Any]:
+                outputs, updated = network.apply(
                     {"params": params["network"], "batch_stats": stats},
                     view,
                     train=True,
                     mutable=["batch_stats"],
                     rngs={"dropout": k_dropout},
                 )
-                stats = updated.get("batch_stats", {})
-                outputs.append(out)
+                return outputs, updated.get("batch_stats", {})
+
+            before = state.variables["batch_stats"]["network"]
+            outputs, stats = in_turn(apply, before, images)
             loss = criterion(params, outputs[0], seen)
-            if options.consistency:
-                maps = [out.maps["attention"] for out in outputs]
-                loss = loss + options.consistency * losses.attention_consistency(*maps)
+            loss = consistent(
+                loss, outputs, lambda out: out.maps["attention"], options.consistency
+            )
             total = jnp.mean(loss)
             if options.flood_level:
                 total = losses.flooding(total, options.flood_level)

@@ -6,7 +6,7 @@ import pytest
 
 from jaxfer import losses, models
 from jaxfer.errors import ConfigError
-from jaxfer.methods import cfnet
+from jaxfer.methods import cfnet, common
 from jaxfer.models.cfnet_attention import global_attention
 
 KEY = jax.random.key(0)
@@ -96,6 +96,21 @@ def test_the_global_heads_attention_is_kept_consistent(trained):
         for s in (state, after)
     ]
     assert not np.array_equal(*means)
+
+
+@pytest.mark.parametrize(("second_view", "drawn"), [("flip", 0), ("independent", 1)])
+def test_the_second_view_is_chosen(trained, monkeypatch, second_view, drawn):
+    calls, mirrored = [], common.mirrored
+
+    def counted(*args, **options):
+        calls.append(args)
+        return mirrored(*args, **options)
+
+    monkeypatch.setattr(common, "mirrored", counted)
+    method = make(weighting="uncertainty", consistency=5.0, second_view=second_view)
+    step = method.stages[0].passes[0].train_step
+    jax.eval_shape(step, trained[1], batch(), KEY)
+    assert len(calls) == drawn
 
 
 def test_the_second_stage_trains_the_fusion_alone_on_the_features(trained):
