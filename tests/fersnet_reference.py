@@ -5,12 +5,11 @@ import functools
 import golden_rule
 import jax
 import numpy as np
+from programs import QUICK as QUICK
 
 from jaxfer import models, weights
 
 SOURCE, TARGET = np.asarray([1, 3, 5]), np.asarray([4, 5, 0])
-QUICK = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
-"""Compiles in a fifth of the time; convolutions are calls and stay fast."""
 
 
 def widen(tree, dtype):
