@@ -156,13 +156,14 @@ def robustness(
         return inline(figure, "robustness", "Test accuracy by kernel size of the blur")
 
 
-def accuracy_by_rate(
-    lines: Mapping[str, Sequence[tuple[float, Mapping[str, Any]]]],
+def metric_by_rate(
+    lines: Mapping[str, Sequence[tuple[float, Mapping[str, Any]]]], metric: str
 ) -> str:
-    """Test accuracy against the rate of wrong training labels, one line a run.
+    """A test metric against the rate of wrong training labels, one line a run.
 
     Args:
-      lines: (rate, spread of accuracy) by name, two at most.
+      lines: (rate, spread of the metric) by name, two at most.
+      metric: its name, for people.
     """
     with styled():
         figure = Figure((WIDTH, 2.9), layout="constrained")
@@ -177,13 +178,14 @@ def accuracy_by_rate(
             )
         axes.set_xticks(sorted({rate for p in lines.values() for rate, _ in p}))
         axes.set_xlabel("wrong training labels, %")
-        axes.set_ylabel("test accuracy, %")
+        axes.set_ylabel(f"test {metric}, %")
         axes.margins(x=0.06, y=0.15)
         percent(axes)
         percent(axes, "x")
         if len(lines) > 1:
             axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=2)
-        return inline(figure, "label-noise", "Test accuracy by rate of wrong labels")
+        name = f"label-noise-{metric.replace(' ', '-')}"
+        return inline(figure, name, f"Test {metric} by rate of wrong labels")
 
 
 def attention_curves(

@@ -11,6 +11,8 @@ from jaxfer.evaluate import run_folder
 from jaxfer.evaluate.run_folder import PREDICTIONS, Run, RunFolder
 from jaxfer.evaluate.selections import of_predictions, spread, with_epochs
 
+METRICS = ("accuracy", "balanced_accuracy")
+"""What results by rate tell of the test images."""
 _ANSWERS = ("memorised", "corrected", "other")
 
 _FREE = ("num_seeds", "parallel_folds")
@@ -48,19 +50,16 @@ def entries(folder: RunFolder) -> list[dict[str, Any]]:
     """Results of every rate of wrong training labels, lowest first.
 
     Returns:
-      A dictionary for each rate: `rate`; `runs`, how many; `accuracy` on test
-      images by selection; `wrong_labels`, their number in all runs; and by
-      selection, of the training images with a wrong label, the share for which
-      the model answers that label (`memorised`), the true one (`corrected`) or
-      another (`other`), empty where no label is wrong. Shares and accuracies are
+      A dictionary for each rate: `rate`; `runs`, how many; `accuracy` and
+      `balanced_accuracy` on test images by selection; `wrong_labels`, their number in
+      all runs; and by selection, of the training images with a wrong label, the share
+      for which the model answers that label (`memorised`), the true one (`corrected`)
+      or another (`other`), empty where no label is wrong. Shares and accuracies are
       spreads over folds and seeds, see `selections.spread`.
     """
     found = []
     for rate, group in run_folder.by_rate(folder):
-        accuracy = {
-            name: metrics["accuracy"]
-            for name, metrics in with_epochs(group, of_predictions(group)).items()
-        }
+        judged = with_epochs(group, of_predictions(group))
         answers: dict[str, dict[str, Any]] = {name: {} for name in _ANSWERS}
         for selection in run_folder.available(group):
             shares = [s for run in group.runs if (s := _answers(run, selection))]
@@ -70,7 +69,10 @@ def entries(folder: RunFolder) -> list[dict[str, Any]]:
             {
                 "rate": rate,
                 "runs": len(group.runs),
-                "accuracy": accuracy,
+                **{
+                    metric: {name: found[metric] for name, found in judged.items()}
+                    for metric in METRICS
+                },
                 "wrong_labels": sum(map(_count, group.runs)),
                 **answers,
             }

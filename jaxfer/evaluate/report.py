@@ -12,6 +12,7 @@ from markupsafe import Markup
 from jaxfer.evaluate import curves, facts, figures, run_folder
 from jaxfer.evaluate.examples import ImageOf, choose, thumbnail
 from jaxfer.evaluate.explained import explained
+from jaxfer.evaluate.label_noise import METRICS
 from jaxfer.evaluate.run_folder import RunFolder
 from jaxfer.evaluate.selections import BEST_ON_TEST, MEANINGS
 from jaxfer.evaluate.summary import summarize
@@ -134,7 +135,7 @@ def _robustness(results: dict[str, Any], selection: str) -> dict[str, Any] | Non
 
 
 def _label_noise(results: dict[str, Any], selection: str) -> dict[str, Any] | None:
-    """A row for each rate and run, and the curve of several rates."""
+    """A row for each rate and run, and the curves of several rates."""
     if "label_noise" not in results:
         return None
     beside = results.get("beside")
@@ -146,19 +147,21 @@ def _label_noise(results: dict[str, Any], selection: str) -> dict[str, Any] | No
         for entries in zip(*tables.values())
         for name, entry in zip(tables, entries)
     ]
-    curve = None
+    drawn: list[Markup] = []
     # The other run may have held out no validation images, or the other way round.
     if len(results["label_noise"]) > 1 and all(
         selection in entry["accuracy"] for _, _, entry in rows
     ):
-        lines = {
-            name: [(e["rate"], e["accuracy"][selection]) for e in entries]
-            for name, entries in tables.items()
-        }
-        curve = Markup(figures.accuracy_by_rate(lines))
+        for metric in METRICS:
+            lines = {
+                name: [(e["rate"], e[metric][selection]) for e in entries]
+                for name, entries in tables.items()
+            }
+            curve = figures.metric_by_rate(lines, metric.replace("_", " "))
+            drawn.append(Markup(curve))
     shown = [name for name in MEANINGS if name != BEST_ON_TEST]
     columns = [n for n in shown if any(n in entry["accuracy"] for *_, entry in rows)]
-    return {"rows": rows, "curve": curve, "columns": columns, "beside": beside}
+    return {"rows": rows, "curves": drawn, "columns": columns, "beside": beside}
 
 
 def _suspects(

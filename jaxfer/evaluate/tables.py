@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from jaxfer.evaluate.label_noise import METRICS
+
 _PLACES = {"test": "test alone", "train_and_test": "training and test"}
 _COLUMNS = {
     "accuracy": "accuracy %",
@@ -158,11 +160,12 @@ def _noise_tables(results: Mapping[str, Any], selection: str) -> list[str]:
     for name, entries in zip(
         beside["names"], (results["label_noise"], beside["label_noise"])
     ):
-        head = [f"{name}, {selection}", "accuracy %", *(f"{a} %" for a in answers)]
+        head = [f"{name}, {selection}", *(_COLUMNS[metric] for metric in METRICS)]
+        head += [f"{a} %" for a in answers]
         cells = [
             [
                 f"{100 * entry['rate']:.4g} % wrong",
-                cell(entry["accuracy"].get(selection)),
+                *(cell(entry[metric].get(selection)) for metric in METRICS),
                 *(cell(entry[answer].get(selection)) for answer in answers),
                 str(entry["runs"]),
             ]

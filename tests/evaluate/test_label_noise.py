@@ -54,13 +54,15 @@ def test_rates_are_never_mixed(sweep):
     assert [entry["rate"] for entry in results["label_noise"]] == sorted(RATES)
     for entry in results["label_noise"]:
         assert entry["runs"] == 4
-        expected, last_five = [], []
+        expected, recalls, last_five = [], [], []
         for seed in (0, 1):
             for fold in (0, 1):
                 name = f"seed_{seed:02}/noise_{100 * entry['rate']:g}/fold_{fold:02}"
                 with np.load(sweep / name / "predictions_last.npz") as table:
                     hits = table["logits/decision"].argmax(1) == table["label"]
+                    true = table["label"]
                 expected.append(hits.mean())
+                recalls.append(np.mean([hits[true == k].mean() for k in set(true)]))
                 mine = [
                     float(r["test/accuracy"])
                     for r in rows
@@ -69,7 +71,10 @@ def test_rates_are_never_mixed(sweep):
                 ]
                 assert len(mine) == 6
                 last_five.append(np.mean(mine[-5:]))
+        balanced = entry["balanced_accuracy"]
+        np.testing.assert_allclose(balanced["last"]["runs"], recalls, rtol=1e-6)
         found = entry["accuracy"]
+        assert balanced.keys() == found.keys()
         np.testing.assert_allclose(found["last"]["runs"], expected, rtol=1e-6)
         np.testing.assert_allclose(found["mean_of_last_5"]["runs"], last_five)
         assert found["last"]["std"] == pytest.approx(np.std(expected, ddof=1))
@@ -137,8 +142,10 @@ def test_the_page_draws_a_line_for_each_rate(run_writer, tmp_path, parse):
     figures = re.findall(r"<svg.*?</svg>", text, re.DOTALL)
     curves = [f for f in figures if "and rate of wrong labels" in f]
     assert len(curves) == 2 and all(">25 %</text>" in f for f in curves)
-    (compared,) = (f for f in figures if "Test accuracy by rate of wrong labels" in f)
-    assert ">eac</text>" in compared and ">plain</text>" in compared
+    for metric in ("accuracy", "balanced accuracy"):
+        title = f"Test {metric} by rate of wrong labels"
+        (compared,) = (f for f in figures if title in f)
+        assert ">eac</text>" in compared and ">plain</text>" in compared
     results = json.loads((path / "report" / "results.json").read_text())
     assert results["beside"]["label_noise"] == summarize(other)["label_noise"]
     for entry in (*results["label_noise"], *results["beside"]["label_noise"]):
