@@ -175,7 +175,7 @@ def _suspects(
         {**line, "image": thumbnail(image_of(line["row"])) if image_of else None}
         for line in found["top"]
     ]
-    judged = [entry for entry in found["rates"] if "wrong_labels" in entry]
+    judged = [entry for entry in found["rates"] if "per_run" in entry]
     return {**found, "top": faces, "judged": judged}
 
 

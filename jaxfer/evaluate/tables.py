@@ -62,15 +62,15 @@ def results_table(results: Mapping[str, Any]) -> str:
     if "label_noise" in results:
         blocks += _noise_tables(results, selection)
     if "suspect_labels" in results:
-        judged = [r for r in results["suspect_labels"]["rates"] if "score" in r]
-        head = ["suspects", "wrong labels", "AUROC", "AUROC of the gap"]
+        head = ["suspects", "wrong labels a run", "AUROC", "AUROC of the gap"]
         cells = [
             [
                 f"{100 * row['rate']:.4g} %",
-                str(row["wrong_labels"]),
-                *(_number(row[name]["auroc"]) for name in ("score", "gap")),
+                f"{row['per_run']['wrong_labels']:.4g}",
+                *(_spread(row["per_run"][name]["auroc"]) for name in ("score", "gap")),
             ]
-            for row in judged
+            for row in results["suspect_labels"]["rates"]
+            if "per_run" in row
         ]
         blocks += [aligned([head, *cells])] if cells else []
     if "explanations" in results:
@@ -146,6 +146,13 @@ def _synthesis_tables(found: Mapping[str, Any]) -> list[str]:
         head = ["cosine of identities", *PAIRS.values()]
         tables.append(aligned([head, [row["by"], *means]]))
     return tables
+
+
+def _spread(spread: Mapping[str, Any] | None) -> str:
+    if spread is None:
+        return "-"
+    around = "" if spread["std"] is None else f" ± {spread['std']:.3f}"
+    return f"{spread['mean']:.3f}{around}"
 
 
 def _number(value: float | None) -> str:

@@ -13,7 +13,8 @@ from jaxfer import evaluate, train
 from jaxfer.errors import ConfigError, DataError
 from jaxfer.evaluate import cli, suspects
 from jaxfer.evaluate.ranking import auroc
-from jaxfer.evaluate.suspects import measure, rank, view_scores
+from jaxfer.evaluate.suspects import measure
+from jaxfer.evaluate.suspicion import rank, view_scores
 
 
 @pytest.fixture
@@ -75,27 +76,40 @@ def test_an_image_is_averaged_over_the_runs_that_gave_it_the_same_label():
 
 def test_wrong_labels_are_found(sweep):
     content = measure(sweep, top=5)
-    none, quarter = content["rates"]
-    assert (none["rate"], none["wrong_labels"]) == (0.0, 0)
+    none, quarter = (entry["per_run"] for entry in content["rates"])
+    assert (content["rates"][0]["rate"], none["wrong_labels"]) == (0.0, 0)
     assert none["score"]["auroc"] is none["gap"]["precision_at_wrong_labels"] is None
     told = set()
     for file in sweep.glob("noise_25/fold_*/wrong_labels_last.npz"):
         with np.load(file) as table:
             told |= set(zip(table["index"].tolist(), table["given"].tolist()))
-    assert quarter["wrong_labels"] == len(told) > 20
-    assert quarter["score"]["auroc"] > 0.8
-    assert quarter["score"]["precision_at_wrong_labels"] > 0.5
+    assert quarter["score"]["auroc"]["mean"] > 0.7
+    assert quarter["score"]["precision_at_wrong_labels"]["mean"] > 0.5
     assert quarter["score"]["precision_at_100"] is None  # there are fewer images
     lines = read(sweep)
     assert [line["noise"] for line in lines[:2]] == ["0.0", "0.0"]
     lines = [line for line in lines if line["noise"] == "0.25"]
     assert [int(line["rank"]) for line in lines] == list(range(1, len(lines) + 1))
     wrong = np.array([line["given_label"] != line["true_label"] for line in lines])
-    assert wrong.sum() == quarter["wrong_labels"]
-    for column, name in (("score", "score"), ("gap_between_views", "gap")):
-        values = np.array([float(line[column]) for line in lines])
-        assert quarter[name]["auroc"] == pytest.approx(auroc(values, wrong), abs=1e-3)
-    assert len(content["top"]) == 5 and content["top"][0]["rank"] == 1
+    assert wrong.sum() == len(told) > 20
+    # Judged run by run: the mean over runs, by which the file is sorted, is better.
+    restored = train.restore(sweep, "validation")
+    true = restored.dataset.table.label
+    alone: dict[str, list[float]] = {"score": [], "gap": []}
+    for run, answers in zip(restored.runs, suspects.answers(restored)):
+        rows = run.rows.train
+        if "noise_25" in str(run.dir):
+            found = view_scores(answers, run.labels[rows])
+            for values, score in zip(alone.values(), found):
+                values.append(auroc(score, run.labels[rows] != true[rows]))
+    for name, values in alone.items():
+        assert len(values) == quarter["runs"] == 3
+        assert quarter[name]["auroc"]["runs"] == pytest.approx(values)
+        assert quarter[name]["auroc"]["std"] == pytest.approx(np.std(values, ddof=1))
+    pooled = auroc(np.array([float(line["score"]) for line in lines]), wrong)
+    assert pooled != pytest.approx(quarter["score"]["auroc"]["mean"], abs=1e-4)
+    assert [line["rank"] for line in content["top"]] == [1, 2, 3, 4, 5]
+    assert all(line["noise"] == 0.25 for line in content["top"])  # not the clean runs
 
 
 def test_images_are_scored_by_the_runs_that_trained_on_them(clean, monkeypatch):
@@ -139,11 +153,14 @@ def test_the_command_writes_list_and_report(sweep, capsys, parse, undrawn, monke
     quarter = json.loads((sweep / "report" / "results.json").read_text())[
         "suspect_labels"
     ]["rates"][1]
-    assert f"{quarter['score']['auroc']:.3f}" in output
+    quarter = quarter["per_run"]
+    assert f"{quarter['score']['auroc']['mean']:.3f} ± " in output
     page = parse((sweep / "report" / "index.html").read_text())
     assert {"suspects", "label-noise"} <= set(page.ids)
     words = " ".join(" ".join(page.text).split())
-    assert "6 more" in words and f"{quarter['gap']['auroc']:.3f}" in words
+    assert (
+        "6 more" in words and f"{100 * quarter['gap']['auroc']['mean']:.1f} ±" in words
+    )
     assert evaluate.finish(sweep) in output  # nothing is lost when it is made again
     for wrong, message in (
         (["--top", "3"], "--top needs --suspect-labels"),
