@@ -34,6 +34,18 @@ def share_of_peak(row: dict, ours: Mapping[str, Any]) -> None:
         row["share_of_peak"] = row["flops_per_s"] / peak
 
 
+def comparable(row: Mapping[str, Any]) -> int | None:
+    """How many calls should agree; None for all.
+
+    After a step of training, weights differ by its rounding, and batch norm over few
+    numbers makes more of that with every step. Short ResNet-50, two images of 48
+    pixels: the first losses of ours and eager PyTorch differ by 3e-5 in float32 and
+    by 7 % in bfloat16 (14 % and 8 % from float32), the second by 13 % in float32 too.
+    """
+    rounds = row.get("precision") == "bfloat16" or row.get("width", 1.0) < 1
+    return 1 if row.get("task") == "train" and rounds else None
+
+
 def compare(rows: dict[str, dict], turns: Mapping[str, list[list[float]]]) -> None:
     """How many times faster ours is, turn by turn; whether values and sizes agree."""
     ours = rows.get("ours", {})
@@ -48,9 +60,11 @@ def compare(rows: dict[str, dict], turns: Mapping[str, list[list[float]]]) -> No
         )
         row["same_parameters"] = row["parameters"] in (None, ours["parameters"])
         share_of_peak(row, ours)
-        largest = max(abs(x) for call in ours["values"] for x in call)
+        calls = comparable(row)
+        own_values, values = ours["values"][:calls], row["values"][:calls]
+        largest = max(abs(x) for call in own_values for x in call)
         row["largest_difference"] = max(
             abs(a - b) / (largest or 1.0)
-            for one, other in zip(ours["values"], row["values"], strict=True)
+            for one, other in zip(own_values, values, strict=True)
             for a, b in zip(one, other, strict=True)
         )

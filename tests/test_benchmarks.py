@@ -86,6 +86,14 @@ def test_ratio_is_of_turns_and_disagreement_is_told(run):
     assert rows["torch"]["largest_difference"] == 0.5
     assert "VALUES DIFFER" in table.notes(rows["torch"])
     assert "PARAMETERS DIFFER" in table.notes(rows["torch"])
+    assert table.notes(rows["ours"] | {"largest_difference": 0.09}).count("VALUES") == 0
+    for row in rows.values():  # after a step in bfloat16, weights are others
+        row |= {"task": "train", "values": [[1.0], row["values"][0][1:]]}
+    run.compare(rows, {"ours": [[1.0]], "torch": [[2.0]]})
+    assert rows["torch"]["largest_difference"] == 0
+    wide = {form: row | {"precision": "float32"} for form, row in rows.items()}
+    run.compare(wide, {"ours": [[1.0]], "torch": [[2.0]]})
+    assert wide["torch"]["largest_difference"] == 0.5
     # Both did the same operations, half and a quarter of what the card can do.
     assert table.notes(rows["ours"]) == "; 50 % of the card's peak"
     assert table.notes(rows["torch"]).startswith("; 25 % of the card's peak")
