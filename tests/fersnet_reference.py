@@ -5,7 +5,6 @@ import functools
 import golden_rule
 import jax
 import numpy as np
-from programs import QUICK as QUICK
 
 from jaxfer import models, weights
 
@@ -45,7 +44,7 @@ def official():
 
 @functools.cache
 def compiled(name):
-    return jax.jit(official()[0][name].apply, compiler_options=QUICK)
+    return jax.jit(official()[0][name].apply)
 
 
 @functools.cache

@@ -1,11 +1,19 @@
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
 import pytest
 import toy
 
 from jaxfer import config as configs
 from jaxfer import config_rules, metrics, ops
 from jaxfer.data import dataset
+from jaxfer.data.labels import RAFDB
+from jaxfer.data.splits import make_folds
 from jaxfer.errors import ConfigError
 from jaxfer.methods import cfnet
+
+CONFIGS = Path(__file__).parents[1] / "configs"
 
 
 def test_configs_are_found_by_name_from_any_folder(tmp_path, monkeypatch):
@@ -15,6 +23,26 @@ def test_configs_are_found_by_name_from_any_folder(tmp_path, monkeypatch):
     assert configs.find_config("cfnet_ckplus") == found
     (tmp_path / "cfnet_ckplus.py").write_text("# nearer")
     assert configs.find_config("cfnet_ckplus.py") == tmp_path / "cfnet_ckplus.py"
+
+
+@pytest.mark.parametrize(
+    "path", sorted(CONFIGS.glob("*_rafdb*.py")), ids=lambda p: p.stem
+)
+def test_rafdb_configs_say_how_many_images_train(path):
+    """The paper's figures are of models that were trained on all of them."""
+    config = configs.read_config(path)
+    parts = np.repeat(["train", "test"], [12_271, 3_068])
+    names = np.array([str(i) for i in range(len(parts))])
+    label = np.arange(len(parts)) % 7
+    table = SimpleNamespace(split=parts, label=label, subject=names, file=names)
+    protocol = SimpleNamespace(**config.protocol.to_dict())
+    (fold,) = make_folds(table, RAFDB, protocol)
+    sizes = f"{len(fold.train):,} train and {len(fold.validation):,} are held out"
+    assert sizes in " ".join(path.read_text().split())
+    config.update_from_flattened_dict({"protocol.validation": 0})  # as the text says
+    configs.validate(config)
+    (fold,) = make_folds(table, RAFDB, SimpleNamespace(**config.protocol.to_dict()))
+    assert (len(fold.train), len(fold.validation)) == (12_271, 0)
 
 
 def test_an_unknown_config_names_the_nearest():

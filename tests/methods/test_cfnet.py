@@ -3,7 +3,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from programs import once
 
 from jaxfer import losses, models
 from jaxfer.errors import ConfigError
@@ -34,8 +33,8 @@ def batch():
 @pytest.fixture(scope="module")
 def trained():
     method, data = make(weighting="uncertainty"), batch()
-    state = once(method.init)(KEY, data["image"])
-    after, metrics = once(method.stages[0].passes[0].train_step)(state, data, KEY)
+    state = jax.jit(method.init)(KEY, data["image"])
+    after, metrics = jax.jit(method.stages[0].passes[0].train_step)(state, data, KEY)
     return method, state, after, metrics
 
 
@@ -62,7 +61,7 @@ def test_the_first_stage_trains_the_network_and_leaves_the_fusion(trained):
 def test_the_global_heads_attention_is_kept_consistent(trained):
     _, state, _, plain = trained
     method, data = make(weighting="uncertainty", consistency=5.0), batch()
-    step = once(method.stages[0].passes[0].train_step)
+    step = jax.jit(method.stages[0].passes[0].train_step)
     after, metrics = step(state, data, KEY)
     network = state.variables["params"]["network"]
     model = models.create("cfnet", 3, width=0.03125, momentum=0.99)
@@ -80,7 +79,9 @@ def test_the_global_heads_attention_is_kept_consistent(trained):
         return global_attention(network, outputs.maps["global"]), outputs
 
     images = data["image"][..., ::-1].astype(jnp.float32) / 255
-    (maps, outputs), (mirrored, _) = map(once(attention), (images, images[:, :, ::-1]))
+    (maps, outputs), (mirrored, _) = map(
+        jax.jit(attention), (images, images[:, :, ::-1])
+    )
     # Without biases, as all begin, a network of ReLUs is its slope times its input.
     np.testing.assert_allclose(
         maps.mean((1, 2)), outputs.heads["global"], rtol=1e-4, atol=1e-6
@@ -117,7 +118,7 @@ def test_the_second_stage_trains_the_fusion_alone_on_the_features(trained):
     stage = method.stages[1]
     data = batch()
     features = stage.features(state.variables, data.pop("image"))
-    step = once(stage.passes[0].train_step)
+    step = jax.jit(stage.passes[0].train_step)
     after, _ = step(state, data | {"features": features}, KEY)
     before, now = state.variables, after.variables
     chex.assert_trees_all_equal(

@@ -7,7 +7,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from fersnet_reference import QUICK
 
 from jaxfer import losses, models
 from jaxfer.errors import ConfigError
@@ -20,7 +19,7 @@ KEY = jax.random.key(0)
 
 
 def jit(function):
-    return jax.jit(function, compiler_options=QUICK)
+    return jax.jit(function)
 
 
 def config(**fields):

@@ -5,7 +5,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from programs import once
 
 from jaxfer.errors import WeightsError
 from jaxfer.evaluate import attention
@@ -41,8 +40,8 @@ def batch():
 @functools.cache
 def trained():
     method = create(**{"method.consistency": 5.0})
-    step = once(lambda s: method.stages[0].passes[0].train_step(s, batch(), KEY))
-    start = once(method.init)(KEY, batch()["image"])
+    step = jax.jit(lambda s: method.stages[0].passes[0].train_step(s, batch(), KEY))
+    start = jax.jit(method.init)(KEY, batch()["image"])
     return method, start, *step(start)
 
 
@@ -88,14 +87,14 @@ def test_the_fused_network_gives_the_same_answers():
     converted = method.deployed.convert(variables)
     assert "batch_stats" not in converted
     images = batch()["image"]
-    expected = once(method.predict)(variables, images).logits
-    found = once(method.deployed.predict)(converted, images).logits
+    expected = jax.jit(method.predict)(variables, images).logits
+    found = jax.jit(method.deployed.predict)(converted, images).logits
     chex.assert_trees_all_close(found, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_a_pretrained_backbone_becomes_the_start(tmp_path):
     source = create(lfn)
-    state = once(source.init)(KEY, batch()["image"])
+    state = jax.jit(source.init)(KEY, batch()["image"])
     network = jax.device_get(source.deployed.trainable(state.variables))
     path = tmp_path / "lfn.safetensors"
     model_file.write(path, network, {"trainable": True}, precision="float32")

@@ -16,7 +16,6 @@ from eac_reference import (
 )
 from flax import traverse_util
 from golden_rule import close
-from programs import once
 
 from jaxfer import losses, models
 from jaxfer.errors import ConfigError
@@ -62,7 +61,7 @@ def trained():
     params = {path: np.asarray(x, np.float64) for path, x in params.items()}
     free = {path: x for path, x in params.items() if path.startswith(TRAINS)}
 
-    @once
+    @jax.jit
     def view(free, params, batch_stats, images, cotangents):
         def forward(free):
             tree = traverse_util.unflatten_dict({**params, **free}, sep="/")

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from fersnet_reference import QUICK, compiled, evaluated, official, widen
+from fersnet_reference import compiled, evaluated, official, widen
 from golden_rule import close
 
 from jaxfer import models
@@ -103,7 +103,7 @@ def drawn():
     def draw(variables, images, target, key):
         return model.apply(variables, images, target, rngs={"noise": key})
 
-    return jax.jit(draw, compiler_options=QUICK)
+    return jax.jit(draw)
 
 
 def with_noise(scale):
@@ -118,7 +118,7 @@ def with_noise(scale):
 def recognised():
     """The small network's outputs without a target."""
     model, variables, images, _ = small()
-    return jax.jit(model.apply, compiler_options=QUICK)(variables, images)
+    return jax.jit(model.apply)(variables, images)
 
 
 def test_gates_are_shares():
@@ -176,7 +176,7 @@ def test_half_precision_keeps_what_losses_see_wide():
     assert outputs.logits.dtype == jnp.float32
     assert outputs.images["synthesised"].dtype == jnp.float32
     assert outputs.features["pooled"].dtype == jnp.bfloat16
-    recognise = jax.jit(half.apply, compiler_options=QUICK)
+    recognise = jax.jit(half.apply)
     close(recognise(variables, images).logits, wide.logits, 0.1)
 
 
@@ -203,7 +203,7 @@ def test_a_patch_is_judged_by_what_it_should_show():
     model = models.create("fersnet_discriminator", 4, width=0.0625)
     _, _, images, target = small()
     variables = some_variables(model, images, target)
-    apply = jax.jit(model.apply, compiler_options=QUICK)
+    apply = jax.jit(model.apply)
     first = apply(variables, images, target)
     assert first.maps["validity"].shape == (3, 4, 4, 1)
     second = apply(variables, images, target[::-1])

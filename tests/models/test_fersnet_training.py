@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from fersnet_reference import QUICK, compiled, official, widen
+from fersnet_reference import compiled, official, widen
 from flax import traverse_util
 from golden_rule import close
 
@@ -82,7 +82,7 @@ def iterated(judge_scale):
 
 @functools.cache
 def compiled_step():
-    return jax.jit(one_step, compiler_options=QUICK)
+    return jax.jit(one_step)
 
 
 def released_terms(seen):

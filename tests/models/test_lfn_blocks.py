@@ -14,7 +14,6 @@ from jaxfer.models.spatial_bias import SpatialBias
 from jaxfer.weights import lfnsb as names
 
 # Programs that run once: half the time to compile.
-QUICK = {"xla_backend_optimization_level": 0}
 
 MIXED = ((3, 12), (5, 8), (7, 4))
 BOTTLENECK = ((3, 16), (5, 8))
@@ -122,9 +121,7 @@ def computed(name):
     with jax.enable_x64():
         variables["params"] = widen(variables["params"])
         x = jnp.asarray(x, jnp.float64)
-        results = jax.tree.map(
-            np.asarray, jax.jit(run, compiler_options=QUICK)(variables, x)
-        )
+        results = jax.tree.map(np.asarray, jax.jit(run)(variables, x))
     return results, places
 
 
@@ -186,7 +183,7 @@ def test_fused_kernels_equal_the_released_code(reference, name):
 def test_fused_blocks_equal_unfused_ones(reference, name):
     golden, index = reference
     block, x, variables, _ = loaded(name, index)
-    apply = jax.jit(block.clone(fused=True).apply, compiler_options=QUICK)
+    apply = jax.jit(block.clone(fused=True).apply)
     y = apply(fuse(variables), x)
     key = f"mod/{name}/eval/f64/y"
     close(*golden_rule.sample(y, golden, index, key), 1e-5)

@@ -3,7 +3,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from fersnet_reference import QUICK, compiled, evaluated, official, widen
+from fersnet_reference import compiled, evaluated, official, widen
 from golden_rule import close
 
 from jaxfer import losses, models, ops
@@ -106,7 +106,7 @@ def test_the_embedding_reads_the_map_channel_by_channel(name, wide):
     bias = np.zeros_like(variables["params"]["fc"]["bias"])
     bias[256:] = -np.inf  # the other half of the max-feature-map
     variables["params"]["fc"] = {"kernel": kernel, "bias": bias}
-    features = jax.jit(model.apply, compiler_options=QUICK)(variables, images).features
+    features = jax.jit(model.apply)(variables, images).features
     map_ = features["map"]
     if not wide:  # the fourth pooling comes after the map
         windows = map_.reshape(2, 8, 2, 8, 2, 128)

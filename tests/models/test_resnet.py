@@ -4,7 +4,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from golden_rule import close
-from programs import once
 
 from jaxfer import models, weights
 from jaxfer.errors import ConfigError
@@ -27,7 +26,7 @@ def test_outputs_of_18_layers_equal_torchvisions_layout():
     arrays = golden_rule.weights(index, "tv_resnet18")
     variables = weights.from_official("resnet18", arrays)
     images = golden_rule.uniform(1551, (2, 97, 64, 3))
-    outputs = once(models.create("resnet18", 7).apply)(variables, images)
+    outputs = jax.jit(models.create("resnet18", 7).apply)(variables, images)
     close(outputs.logits, golden["tv_resnet18/eval/f64/logits"], 1e-5)
     key = "tv_resnet18/eval/f64/layer4"
     close(*golden_rule.sample(outputs.features["map"], golden, index, key), 1e-5)

@@ -10,6 +10,7 @@ import toy
 
 from jaxfer import train
 from jaxfer.errors import CheckpointError, ConfigError
+from jaxfer.evaluate.summary import summarize
 from jaxfer.train import experiment, results, waits
 
 pytestmark = pytest.mark.usefixtures("use_toy")
@@ -192,7 +193,9 @@ def test_running_a_finished_run_again_trains_nothing(tmp_path):
 
 
 def test_no_validation_means_last_and_nothing_called_validation(tmp_path):
-    run(tmp_path, toy.config(kind="given", validation=0.0))
+    run(tmp_path, toy.config(kind="given", validation=0))
+    chosen = summarize(tmp_path)["selections"]
+    assert "last" in chosen and "best_by_validation" not in chosen
     assert not (tmp_path / "fold_00" / "predictions_validation.npz").exists()
     assert variables_of(tmp_path, "last")
     with pytest.raises(CheckpointError, match="model_validation is missing"):
