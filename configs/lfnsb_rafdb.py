@@ -8,6 +8,10 @@ spatial bias too 91.07), from a backbone pretrained on MS-Celeb-1M. Ours: not me
 since the data is licensed to its users; without pretraining expect less. Hours: not
 measured.
 
+Of the 12,271 training images 9,816 train and 2,455 are held out to choose the epoch.
+All 12,271, as in the paper's figures: `--config.protocol.validation=0`, judged by the
+last epoch or the mean of the last five.
+
 The ablation: `--config.method.cosine_harmony=0`, `--config.method.spatial_bias=False`.
 Table 4's weights: `--config.method.harmony_alpha=0.2` and so on. Ten folds:
 `--config.protocol.kind=stratified --config.protocol.folds=10`. The batch is the

@@ -109,11 +109,14 @@ def test_missing_selections_are_absent(make_run):
     results = summarize(path)
     assert set(results["selections"]) == {"last", BEST_ON_TEST}
     assert results["headline"]["selection"] == "last"
-    longer = make_run(folds=1, examples=60, validation=False, stages={"training": 6})
-    found = set(summarize(longer)["selections"])
-    assert found == {"last", "mean_of_last_5", BEST_ON_TEST}
     (path / "metrics.csv").unlink()
     assert set(summarize(path)["selections"]) == {"last"}
+
+
+def test_without_validation_the_last_five_epochs_count(make_run):
+    path = make_run(folds=2, examples=60, validation=False, stages={"joint": 6})
+    found = set(summarize(path)["selections"])
+    assert found == {"last", "mean_of_last_5", BEST_ON_TEST}
 
 
 def test_best_by_validation_needs_every_run(make_run):
