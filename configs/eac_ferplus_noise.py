@@ -6,7 +6,7 @@
 Paper: no figure on FER+. For a CPU: a ResNet-18 of a quarter of the width, from
 scratch, on a tenth of the training images, which is few enough for wrong labels to
 be learned by heart. All rates and three seeds. Ours: best by validation, with 0 to
-30 % wrong, 52.0, 50.2, 48.3, 46.0 %; the baseline 50.7, 47.1, 44.9, 41.6 %. Hours:
+30 % wrong, 51.6, 49.9, 48.5, 45.1 %; the baseline 50.7, 47.1, 44.9, 41.6 %. Hours:
 about 1 for EAC and 0.7 for the baseline, each on one CPU core.
 
 The baseline: `--config.method.consistency=0`, and
