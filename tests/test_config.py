@@ -155,3 +155,16 @@ def test_a_file_that_gives_no_config_is_named(tmp_path, text, message):
     (tmp_path / "broken.py").write_text(text)
     with pytest.raises(ConfigError, match=rf"broken\.py does not give.*{message}"):
         configs.read_config(tmp_path / "broken.py")
+
+
+def test_a_misspelt_field_of_a_file_names_the_nearest(tmp_path):
+    for method in ("cfnet", "eac", "epm", "fersnet", "lfn", "lfnsb"):
+        (tmp_path / "mine.py").write_text(
+            f"from jaxfer.methods import {method}\n"
+            "def get_config():\n"
+            f"    config = {method}.default_config()\n"
+            "    config.optim.learning_rat = 3e-4\n"
+            "    return config\n"
+        )
+        with pytest.raises(ConfigError, match=r'mine\.py .*mean "learning_rate"'):
+            configs.read_config(tmp_path / "mine.py")

@@ -53,7 +53,7 @@ def default_config() -> ml_collections.ConfigDict:
         "optim": optimizer_config().to_dict(),
     }
     config.fusion.optim.plateau.metric = "accuracy"
-    return config
+    return config.lock()
 
 
 def create(

@@ -36,7 +36,7 @@ def default_config() -> ml_collections.ConfigDict:
     config.optim.decay = 0.9
     config.augment.erase = 0.5
     config.augment.noise = 30.0
-    return config
+    return config.lock()
 
 
 def create(

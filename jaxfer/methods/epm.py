@@ -72,7 +72,7 @@ def default_config() -> ml_collections.ConfigDict:
     config.optim = _sgd(1e-3)
     config.emr = {"epochs": 30, "images_per_class": 8, "optim": _sgd(1e-4)}
     config.epmg = {"epochs": 30, "images_per_class": 8, "optim": _sgd(1e-3)}
-    return config
+    return config.lock()
 
 
 def _sgd(learning_rate: float) -> dict:

@@ -70,7 +70,7 @@ def default_config() -> ml_collections.ConfigDict:
     config.discriminator.optim.update(_released_adam())
     config.augmented = {"epochs": 100, "optim": optimizer_config().to_dict()}
     config.augmented.optim.update(_released_adam() | {"milestones": (50,)})
-    return config
+    return config.lock()
 
 
 def _released_adam() -> dict[str, Any]:

@@ -37,7 +37,7 @@ def default_config() -> ml_collections.ConfigDict:
     config.optim.weight_decay = 5e-4
     config.optim.schedule = "cosine"
     config.optim.warmup_epochs = 1.0
-    return config
+    return config.lock()
 
 
 def create(

@@ -40,7 +40,7 @@ def default_config() -> ml_collections.ConfigDict:
     config.optim.weight_decay = 1e-4
     config.optim.schedule = "cosine"
     config.optim.floor = 0.4  # 4e-3
-    return config
+    return config.lock()
 
 
 def create(

@@ -2,6 +2,7 @@
 
 import csv
 import errno
+import io
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -34,6 +35,9 @@ class MetricsLog:
           folder: a working folder.
           tensorboard: whether to write events as well.
           writes: False in all processes but the first, where nothing happens.
+
+        Raises:
+          CheckpointError: metrics.csv is not text, or not a table of metrics.
         """
         self._writes = writes
         self._path = folder / "metrics.csv"
@@ -43,10 +47,35 @@ class MetricsLog:
         self._rows: list[dict[str, str]] = []
         self._fields = list(FIRST)
         if writes and self._path.exists():
+            self._read()
+
+    def _read(self) -> None:
+        """Take over the rows of an earlier process, all but one that it did not end.
+
+        It may have been killed, or the disk full, within a row: no checkpoint
+        holds that row's epoch yet, so that it is trained and written again.
+        """
+        try:
             with self._path.open(newline="", encoding="utf-8") as file:
-                reader = csv.DictReader(file)
-                self._fields = list(reader.fieldnames or FIRST)
-                self._rows = list(reader)
+                text = file.read()
+        except UnicodeDecodeError as error:
+            raise CheckpointError(
+                f"{self._path} is damaged: expected a table as text, found {error};"
+                " restore it, or move it away and lose the curves until here"
+            ) from error
+        whole = text[: text.rfind("\n") + 1]
+        reader = csv.DictReader(io.StringIO(whole, newline=""))
+        self._fields = list(reader.fieldnames or FIRST)
+        self._rows = list(reader)
+        ragged = [row for row in self._rows if None in row or None in row.values()]
+        if ragged or self._fields[: len(FIRST)] != FIRST:
+            raise CheckpointError(
+                f"{self._path} is damaged: expected columns {', '.join(FIRST)}, ... and"
+                f" rows of that length, found {ragged[:1] or self._fields[:8]}; restore"
+                " it, or move it away and lose the curves until here"
+            )
+        if whole != text:
+            self._write_all()
 
     def keep(self, wanted: Callable[[dict[str, str]], bool]) -> None:
         """Drop the rows that a continued run will write again."""
