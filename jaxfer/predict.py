@@ -4,7 +4,6 @@ import argparse
 import csv
 import dataclasses
 import functools
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -172,8 +171,10 @@ def _load_file(path: Path) -> Recognizer:
 
 
 def _has_validation(workdir: Path, run: int) -> bool:
+    from jaxfer.train.log import read_json
+
     try:
-        runs = json.loads((workdir / "run.json").read_text())["runs"]
+        runs = read_json(workdir / "run.json")["runs"]
     except FileNotFoundError:  # `load_run` says what is missing
         return False
     if not 0 <= run < len(runs):

@@ -1,6 +1,5 @@
 """From a config to a finished working folder."""
 
-import json
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -21,7 +20,13 @@ from jaxfer.train import memory, processes, results, sharding
 from jaxfer.train.checkpoints import Checkpoints, load_variables
 from jaxfer.train.group import DoesNotFit, Group
 from jaxfer.train.inputs import create_feed, is_resident, resident_images
-from jaxfer.train.log import MetricsLog, full_disk, is_full_disk, write_json
+from jaxfer.train.log import (
+    MetricsLog,
+    full_disk,
+    is_full_disk,
+    read_json,
+    write_json,
+)
 from jaxfer.train.loop import train_group
 from jaxfer.train.orders import Run
 from jaxfer.train.runs import plan_runs
@@ -204,7 +209,7 @@ def _plan(experiment: Experiment, say: Say) -> dict[str, bool]:
     """
     config, workdir, dataset = experiment[:3]
     path = workdir / PLAN
-    plan = json.loads(path.read_text()) if path.exists() else None
+    plan = read_json(path) if path.exists() else None
     if plan is None:
         resident = is_resident(config, dataset, say)
         plan = {

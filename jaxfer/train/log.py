@@ -4,6 +4,7 @@ import csv
 import errno
 import io
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,13 +17,32 @@ FIRST = ["seed", "fold", "noise", "stage", "epoch", "step", "seconds", "lr_scale
 def write_atomically(path: Path, text: str) -> None:
     """Write a file so that a reader sees the old one or the new one, whole."""
     temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(text, encoding="utf-8")
+    with temporary.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())  # or a power cut may leave an empty file
     temporary.replace(path)
 
 
 def write_json(path: Path, value: Any) -> None:
     """`write_atomically` of indented JSON."""
     write_atomically(path, json.dumps(value, indent=2, sort_keys=True) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """The content of a file that `write_json` wrote.
+
+    Raises:
+      CheckpointError: it is damaged.
+      FileNotFoundError: there is none.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:  # of UTF-8 as of JSON
+        raise CheckpointError(
+            f"{path} is damaged: expected JSON that a run wrote, found {error}; restore"
+            " it, or train again into another folder"
+        ) from error
 
 
 class MetricsLog:

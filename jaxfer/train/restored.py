@@ -1,6 +1,5 @@
 """Reading back what training left."""
 
-import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,6 +12,7 @@ from jaxfer.errors import CheckpointError
 from jaxfer.methods.base import Method, Variables
 from jaxfer.train.checkpoints import load_variables
 from jaxfer.train.experiment import open_experiment
+from jaxfer.train.log import read_json
 from jaxfer.train.results import shapes
 from jaxfer.train.workdir import read_config
 
@@ -68,7 +68,7 @@ def _facts(workdir: Path) -> dict[str, Any]:
             f"{workdir} is not finished: {path.name} is missing. Run its command"
             " again to continue."
         )
-    return json.loads(path.read_text())
+    return read_json(path)
 
 
 class RestoredRun(NamedTuple):

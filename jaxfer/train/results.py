@@ -2,7 +2,6 @@
 
 import datetime
 import hashlib
-import json
 import operator
 import os
 import platform
@@ -25,7 +24,7 @@ from jaxfer.train import memory, passes, processes, sharding
 from jaxfer.train import program as programs
 from jaxfer.train.checkpoints import save_variables
 from jaxfer.train.group import Group, Progress
-from jaxfer.train.log import write_json
+from jaxfer.train.log import read_json, write_json
 from jaxfer.train.orders import Run, sequential_order
 from jaxfer.train.runs import LABELS
 
@@ -135,7 +134,7 @@ def data_facts(
     path, table = workdir / "data.json", dataset.table
     found = fingerprint(dataset, folds)
     if path.exists():
-        facts = json.loads(path.read_text())
+        facts = read_json(path)
         if facts["fingerprint"] != found:
             raise CheckpointError(
                 f"{workdir} holds a run on other data: the files, labels or folds of"
@@ -194,7 +193,7 @@ def write_run(
     """Write run.json, all that a report says beside figures."""
     seconds: dict[str, float] = {}
     for run in runs:
-        finished = json.loads((run.folder / FINISHED).read_text())
+        finished = read_json(run.folder / FINISHED)
         for stage, value in finished["seconds"].items():
             seconds[stage] = seconds.get(stage, 0.0) + value
     params = jax.tree.leaves(shapes(config, method)["params"])

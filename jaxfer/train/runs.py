@@ -1,7 +1,6 @@
 """The runs of an experiment, and the labels that each is trained on."""
 
 import itertools
-import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -13,6 +12,7 @@ from jaxfer.data import Dataset, noise
 from jaxfer.data.label_files import label_files, read_label_file
 from jaxfer.data.splits import Fold
 from jaxfer.errors import ConfigError
+from jaxfer.train.log import read_json
 from jaxfer.train.orders import Run
 
 LABELS = "labels.txt"
@@ -80,7 +80,7 @@ def _finished(
     folds: list[Fold],
 ) -> Iterator[Run]:
     table = dataset.table
-    for facts in json.loads((workdir / "run.json").read_text())["runs"]:
+    for facts in read_json(workdir / "run.json")["runs"]:
         fold, folder = folds[facts["fold"]], workdir / facts["dir"]
         given = None
         if config.data.label_noise.kind:

@@ -1,6 +1,5 @@
 """The working folder: whose it is, and the config that it holds."""
 
-import json
 from pathlib import Path
 
 import jax
@@ -10,7 +9,7 @@ import jaxfer
 from jaxfer.config import differences
 from jaxfer.errors import CheckpointError, ConfigError
 from jaxfer.train import processes
-from jaxfer.train.log import write_json
+from jaxfer.train.log import read_json, write_json
 
 PLAN = "plan.json"
 """What was decided by the memory there was when a run began."""
@@ -65,9 +64,6 @@ def read_config(workdir: Path) -> ml_collections.ConfigDict:
             f"{workdir} is not a working folder: expected a config.json in it, as"
             " `python -m jaxfer.launch` writes."
         )
-    try:
-        values = json.loads(path.read_text())
-    except json.JSONDecodeError as error:
-        raise CheckpointError(f"{path} is not JSON: {error}") from error
+    values = read_json(path)
     values.pop("jaxfer_version", None)
     return ml_collections.ConfigDict(values)

@@ -1,7 +1,7 @@
 import pytest
 
 from jaxfer.errors import CheckpointError
-from jaxfer.train.log import FIRST, MetricsLog
+from jaxfer.train.log import FIRST, MetricsLog, read_json, write_json
 
 
 def row(epoch, **metrics):
@@ -54,3 +54,13 @@ def test_a_damaged_log_is_named_and_left_alone(tmp_path, content, found):
     with pytest.raises(CheckpointError, match=rf"metrics\.csv is damaged.*{found}"):
         log(tmp_path)
     assert (tmp_path / "metrics.csv").read_bytes() == content
+
+
+@pytest.mark.parametrize("content", [b"", b'{"a": ', b"\xff\xfe"])
+def test_damaged_json_is_named(tmp_path, content):
+    path = tmp_path / "plan.json"
+    write_json(path, {"a": 1})
+    assert read_json(path) == {"a": 1}
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"plan\.json is damaged"):
+        read_json(path)
