@@ -10,9 +10,8 @@ from jaxfer.errors import ConfigError, DataError
 from jaxfer.evaluate import run_folder
 from jaxfer.evaluate.run_folder import PREDICTIONS, Run, RunFolder
 from jaxfer.evaluate.selections import of_predictions, spread, with_epochs
+from jaxfer.evaluate.tables import BY_RATE
 
-METRICS = ("accuracy", "balanced_accuracy")
-"""What results by rate tell of the test images."""
 _ANSWERS = ("memorised", "corrected", "other")
 
 _FREE = ("num_seeds", "parallel_folds")
@@ -71,7 +70,7 @@ def entries(folder: RunFolder) -> list[dict[str, Any]]:
                 "runs": len(group.runs),
                 **{
                     metric: {name: found[metric] for name, found in judged.items()}
-                    for metric in METRICS
+                    for metric in BY_RATE
                 },
                 "wrong_labels": sum(map(_count, group.runs)),
                 **answers,

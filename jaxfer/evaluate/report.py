@@ -12,11 +12,11 @@ from markupsafe import Markup
 from jaxfer.evaluate import curves, facts, figures, run_folder
 from jaxfer.evaluate.examples import ImageOf, choose, thumbnail
 from jaxfer.evaluate.explained import explained
-from jaxfer.evaluate.label_noise import METRICS
 from jaxfer.evaluate.run_folder import RunFolder
 from jaxfer.evaluate.selections import BEST_ON_TEST, MEANINGS
 from jaxfer.evaluate.summary import summarize
 from jaxfer.evaluate.synthesized import synthesized
+from jaxfer.evaluate.tables import BY_RATE
 
 SELECTION_NAMES = {
     "best_by_validation": "Best by validation",
@@ -152,7 +152,7 @@ def _label_noise(results: dict[str, Any], selection: str) -> dict[str, Any] | No
     if len(results["label_noise"]) > 1 and all(
         selection in entry["accuracy"] for _, _, entry in rows
     ):
-        for metric in METRICS:
+        for metric in BY_RATE:
             lines = {
                 name: [(e["rate"], e[metric][selection]) for e in entries]
                 for name, entries in tables.items()

@@ -3,8 +3,6 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from jaxfer.evaluate.label_noise import METRICS
-
 _PLACES = {"test": "test alone", "train_and_test": "training and test"}
 _COLUMNS = {
     "accuracy": "accuracy %",
@@ -12,6 +10,8 @@ _COLUMNS = {
     "macro_f1": "macro-F1 %",
     "ece": "ECE %",
 }
+BY_RATE = ("accuracy", "balanced_accuracy")
+"""Metrics of the test images that are told for every rate of wrong labels."""
 
 
 def cell(spread: Mapping[str, Any] | None) -> str:
@@ -167,12 +167,12 @@ def _noise_tables(results: Mapping[str, Any], selection: str) -> list[str]:
     for name, entries in zip(
         beside["names"], (results["label_noise"], beside["label_noise"])
     ):
-        head = [f"{name}, {selection}", *(_COLUMNS[metric] for metric in METRICS)]
+        head = [f"{name}, {selection}", *(_COLUMNS[metric] for metric in BY_RATE)]
         head += [f"{a} %" for a in answers]
         cells = [
             [
                 f"{100 * entry['rate']:.4g} % wrong",
-                *(cell(entry[metric].get(selection)) for metric in METRICS),
+                *(cell(entry[metric].get(selection)) for metric in BY_RATE),
                 *(cell(entry[answer].get(selection)) for answer in answers),
                 str(entry["runs"]),
             ]
