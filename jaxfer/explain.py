@@ -1,7 +1,6 @@
 """`jaxfer explain RUN IMAGES...`: where a trained model looked, as pictures."""
 
 import argparse
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,11 +8,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from jaxfer.image_arguments import (
+    add_images,
+    add_out,
+    add_run_choice,
     all_image_files,
+    batches,
     check_model_first,
     class_index,
     free_name,
-    read_image,
+    status,
 )
 from jaxfer.predict import Recognizer, load
 
@@ -39,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "run", type=Path, help="a finished working folder, or a file of `jaxfer export`"
     )
-    parser.add_argument("images", type=Path, nargs="+", help="files or folders")
+    add_images(parser)
     parser.add_argument(
         "--class",
         dest="classes",
@@ -48,23 +51,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="a class to explain beside the predicted one; may be repeated",
     )
-    parser.add_argument(
-        "--out",
-        type=Path,
-        default=Path("explanations"),
-        metavar="DIR",
-        help="where the sheets go, <image's name>.png (default explanations/)",
-    )
-    parser.add_argument("--selection", choices=("validation", "last"))
-    parser.add_argument(
-        "--run",
-        dest="number",
-        type=int,
-        default=0,
-        metavar="N",
-        help="of a folder, which fold and seed: an index into `runs` of its run.json,"
-        " from 0 (default 0)",
-    )
+    add_out(parser, "explanations", "the sheets, <image's name>.png,")
+    add_run_choice(parser)
 
 
 def main(args: argparse.Namespace) -> int:
@@ -77,9 +65,7 @@ def main(args: argparse.Namespace) -> int:
     for path in explain(recognizer, files, classes, args.out):
         print(path, flush=True)
         written += 1
-    if written < len(files):
-        print(f"skipped {len(files) - written} of {len(files)} files", file=sys.stderr)
-    return 0 if written else 1
+    return status(files, written)
 
 
 def explain(
@@ -106,18 +92,9 @@ def explain(
         size,
     )
     names: set[str] = set()
-    for first in range(0, len(files), size):
-        faces: dict[Path, np.ndarray] = {}
-        for file in files[first : first + size]:
-            image = read_image(file, recognizer.image_size)
-            if isinstance(image, str):
-                print(f"skipped {file}: {image}", file=sys.stderr)
-            else:
-                faces[file] = image
-        if not faces:
-            continue
-        looks = look(np.stack(list(faces.values())), list(classes))
-        for number, (file, image) in enumerate(faces.items()):
+    for faces in batches(files, recognizer.image_size, size):
+        looks = look(np.stack([image for _, image in faces]), list(classes))
+        for number, (file, image) in enumerate(faces):
             probability = looks.probabilities[number]
             best = int(probability.argmax())
             shown = list(dict.fromkeys([best, *classes]))

@@ -1,13 +1,83 @@
 """What commands that take a model and images share."""
 
+import argparse
 import difflib
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from jaxfer.data.decode import MAX_BYTES, SUFFIXES, decode, problem
 from jaxfer.errors import ConfigError, DataError
+
+Faces = Sequence[tuple[Path, np.ndarray]]
+"""Files with their images, uint8 (H, W, 3)."""
+
+
+def add_images(parser: argparse.ArgumentParser) -> None:
+    """The argument `images`."""
+    parser.add_argument("images", type=Path, nargs="+", help="files or folders")
+
+
+def add_run_choice(parser: argparse.ArgumentParser) -> None:
+    """The arguments `selection` and `number`: which model of a working folder."""
+    parser.add_argument(
+        "--selection",
+        choices=("validation", "last"),
+        help="of a folder, which epoch's model (default: the first of these it has)",
+    )
+    parser.add_argument(
+        "--run",
+        dest="number",
+        type=int,
+        default=0,
+        metavar="N",
+        help="of a folder, which fold and seed: an index into `runs` of its run.json,"
+        " from 0 (default 0)",
+    )
+
+
+def add_out(parser: argparse.ArgumentParser, folder: str, what: str) -> None:
+    """The argument `out`, a folder."""
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path(folder),
+        metavar="DIR",
+        help=f"where {what} go (default {folder}/)",
+    )
+
+
+def batches(files: Sequence[Path], size: int, count: int) -> Iterator[Faces]:
+    """Readable images, `count` at a time, the last part perhaps shorter.
+
+    A file that is no image is told on stderr and left out.
+
+    Args:
+      files: to read.
+      size: pixels of a side, as they are given.
+      count: images at a time.
+    """
+    faces: list[tuple[Path, np.ndarray]] = []
+    for file in files:
+        image = read_image(file, size)
+        if isinstance(image, str):
+            print(f"skipped {file}: {image}", file=sys.stderr)
+            continue
+        faces.append((file, image))
+        if len(faces) == count:
+            yield faces
+            faces = []
+    if faces:
+        yield faces
+
+
+def status(files: Sequence[Path], used: int) -> int:
+    """The exit status: 0 where a file was used; how many were not is told on stderr."""
+    if used < len(files):
+        print(f"skipped {len(files) - used} of {len(files)} files", file=sys.stderr)
+    return 0 if used else 1
 
 
 def read_image(file: Path, size: int) -> np.ndarray | str:

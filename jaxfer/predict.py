@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jaxfer.errors import ConfigError, DataError
-from jaxfer.image_arguments import all_image_files, read_image, resized
+from jaxfer.image_arguments import (
+    add_images,
+    add_run_choice,
+    all_image_files,
+    batches,
+    resized,
+    status,
+)
 
 if TYPE_CHECKING:
     from jaxfer.train import Trained
@@ -54,23 +61,27 @@ class Recognizer:
         self.variables = jax.device_put(variables)
         self._predict = functools.partial(jax.jit(deployment.predict), self.variables)
 
-    def predict(self, images: Any, *, batch_size: int = 32) -> Prediction:
+    def predict(self, images: Any, *, batch_size: int | None = None) -> Prediction:
         """Probabilities of the classes.
 
         Args:
           images: (B, H, W, 3) or (H, W, 3), RGB; uint8, or floats in [0, 1].
-          batch_size: images at a time; a last part is padded to it.
+          batch_size: images at a time; the last part is filled up to it, so that
+            every call with the same number runs the same program. By default all
+            of them up to 32.
 
         Raises:
-          DataError: another shape or dtype, or floats out of range.
+          DataError: another shape or dtype, floats out of range, a batch size below 1.
         """
         import jax
 
+        if batch_size is not None and batch_size < 1:
+            raise DataError(f"expected a batch size of 1 or more, found {batch_size}")
         batch = self._prepare(np.asarray(images))
+        size = min(BATCH, len(batch)) if batch_size is None else batch_size
         parts = []
-        for first in range(0, len(batch), batch_size):
-            part = batch[first : first + batch_size]
-            size = batch_size if len(batch) > batch_size else len(batch)
+        for first in range(0, len(batch), size):
+            part = batch[first : first + size]
             padded = np.pad(part, ((0, size - len(part)), (0, 0), (0, 0), (0, 0)))
             logits = self._predict(padded).logits
             parts.append(np.asarray(jax.nn.softmax(logits))[: len(part)])
@@ -94,6 +105,8 @@ class Recognizer:
 
 
 MODEL_FILE = ".safetensors"
+BATCH = 32
+"""Images that are asked about at a time, at most."""
 
 
 def load(
@@ -184,39 +197,27 @@ def _has_validation(workdir: Path, run: int) -> bool:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `jaxfer predict`."""
-    parser.add_argument("images", type=Path, nargs="+", help="files or folders")
+    add_images(parser)
     parser.add_argument(
         "--model",
         type=Path,
         help="a finished working folder, or a file of `jaxfer export`; none"
         " comes with jaxfer",
     )
-    parser.add_argument("--selection", choices=("validation", "last"))
-    parser.add_argument(
-        "--run",
-        type=int,
-        default=0,
-        help="of a folder, which fold and seed: an index into `runs` of its run.json,"
-        " from 0 (default 0)",
-    )
+    add_run_choice(parser)
 
 
 def main(args: argparse.Namespace) -> int:
     """Print a CSV of file, label and probabilities; skipped files on stderr."""
     files = all_image_files(args.images)
-    recognizer = load(args.model, selection=args.selection, run=args.run)
+    recognizer = load(args.model, selection=args.selection, run=args.number)
     writer = csv.writer(sys.stdout)
     writer.writerow(["file", "label", *recognizer.class_names])
-    skipped = 0
-    for file in files:
-        image = read_image(file, recognizer.image_size)
-        if isinstance(image, str):
-            print(f"skipped {file}: {image}", file=sys.stderr)
-            skipped += 1
-            continue
-        answer = recognizer.predict(image)
-        row = [f"{p:.4f}" for p in answer.probabilities[0]]
-        writer.writerow([file, answer.labels[0], *row])
-    if skipped:
-        print(f"skipped {skipped} of {len(files)} files", file=sys.stderr)
-    return 1 if skipped == len(files) else 0
+    size, answered = min(BATCH, len(files)), 0
+    for faces in batches(files, recognizer.image_size, size):
+        images = np.stack([image for _, image in faces])
+        answer = recognizer.predict(images, batch_size=size)
+        for (file, _), label, row in zip(faces, answer.labels, answer.probabilities):
+            writer.writerow([file, label, *(f"{p:.4f}" for p in row)])
+        answered += len(faces)
+    return status(files, answered)

@@ -2,7 +2,6 @@
 
 import argparse
 import itertools
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,11 +10,16 @@ import numpy as np
 
 from jaxfer.errors import ConfigError
 from jaxfer.image_arguments import (
+    Faces,
+    add_images,
+    add_out,
+    add_run_choice,
     all_image_files,
+    batches,
     check_model_first,
     class_index,
     free_name,
-    read_image,
+    status,
 )
 from jaxfer.predict import MODEL_FILE, load_trained
 
@@ -42,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         " are given: a strip of pictures, and an animation that goes there and back."
     )
     parser.add_argument("run", type=Path, help="a finished working folder")
-    parser.add_argument("images", type=Path, nargs="+", help="files or folders")
+    add_images(parser)
     parser.add_argument(
         "--to",
         action="append",
@@ -62,23 +66,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="of --interpolate: pictures from one expression to the next, both"
         f" included ({STEPS})",
     )
-    parser.add_argument(
-        "--out",
-        type=Path,
-        default=Path("synthesized"),
-        metavar="DIR",
-        help="where the pictures go (default synthesized/)",
-    )
-    parser.add_argument("--selection", choices=("validation", "last"))
-    parser.add_argument(
-        "--run",
-        dest="number",
-        type=int,
-        default=0,
-        metavar="N",
-        help="which fold and seed: an index into `runs` of its run.json, from 0"
-        " (default 0)",
-    )
+    add_out(parser, "synthesized", "the pictures")
+    add_run_choice(parser)
 
 
 def main(args: argparse.Namespace) -> int:
@@ -98,7 +87,7 @@ def main(args: argparse.Namespace) -> int:
     steps = _check_steps(args.steps, classes, interpolate=args.interpolate)
     taken: set[str] = set()
     read = 0
-    for faces in _faces(files, trained.config.data.image_size):
+    for faces in batches(files, trained.config.data.image_size, FACES):
         read += len(faces)
         make = (
             interpolated(trained, draw, faces, classes, steps, args.out, taken)
@@ -107,9 +96,7 @@ def main(args: argparse.Namespace) -> int:
         )
         for path in make:
             print(path, flush=True)
-    if read < len(files):
-        print(f"skipped {len(files) - read} of {len(files)} files", file=sys.stderr)
-    return 0 if read else 1
+    return status(files, read)
 
 
 def _classes(names: Sequence[str], class_names: Sequence[str]) -> list[int]:
@@ -138,24 +125,10 @@ def _check_steps(
     return STEPS if steps is None else steps
 
 
-def _faces(files: Sequence[Path], size: int) -> Iterator[dict[Path, np.ndarray]]:
-    """A few readable images at a time; others are told on stderr."""
-    for first in range(0, len(files), FACES):
-        found: dict[Path, np.ndarray] = {}
-        for file in files[first : first + FACES]:
-            image = read_image(file, size)
-            if isinstance(image, str):
-                print(f"skipped {file}: {image}", file=sys.stderr)
-            else:
-                found[file] = image
-        if found:
-            yield found
-
-
 def synthesized(
     trained: "Trained",
     draw: "Draw",
-    faces: dict[Path, np.ndarray],
+    faces: Faces,
     classes: Sequence[int],
     out: Path,
     taken: set[str],
@@ -165,7 +138,7 @@ def synthesized(
     Args:
       trained: the model.
       draw: see `jaxfer.evaluate.drawing`.
-      faces: uint8 (H, W, 3) by file.
+      faces: files and their images.
       classes: M expressions.
       out: a folder.
       taken: names of files written before, to which these are added.
@@ -177,14 +150,14 @@ def synthesized(
     from jaxfer.evaluate.drawing import middle, one_hot
 
     names = [trained.class_names[k] for k in classes]
-    whole = np.stack(list(faces.values()))
+    whole = np.stack([image for _, image in faces])
     images = np.repeat(whole, len(classes), axis=0)
     wanted = np.tile(
         one_hot(np.array(classes), len(trained.class_names)), (len(faces), 1)
     )
     drawn = draw(trained.variables, images, wanted)
     rows = drawn.reshape(len(faces), len(classes), *drawn.shape[1:])
-    for file, pictures in zip(faces, rows, strict=True):
+    for (file, _), pictures in zip(faces, rows, strict=True):
         for name, picture in zip(names, pictures, strict=True):
             path = out / free_name(f"{file.stem}_{name}.png", taken)
             yield write_png(path, picture)
@@ -194,7 +167,7 @@ def synthesized(
     grid = face_grid.captioned(
         [[face, *line] for face, line in zip(seen, rows, strict=True)],
         ["face", *names],
-        [file.name for file in faces],
+        [file.name for file, _ in faces],
     )
     figure = face_grid.draw(grid, "Synthesised expressions")
     yield sheet.save(figure, out / free_name("sheet.png", taken))
@@ -203,7 +176,7 @@ def synthesized(
 def interpolated(
     trained: "Trained",
     draw: "Draw",
-    faces: dict[Path, np.ndarray],
+    faces: Faces,
     classes: Sequence[int],
     steps: int,
     out: Path,
@@ -217,7 +190,7 @@ def interpolated(
     Args:
       trained: the model.
       draw: see `jaxfer.evaluate.drawing`.
-      faces: uint8 (H, W, 3) by file.
+      faces: files and their images.
       classes: M expressions, at least two.
       steps: pictures of each line, both ends included.
       out: a folder.
@@ -232,7 +205,7 @@ def interpolated(
     names = trained.class_names
     lines = list(itertools.pairwise(classes))
     wanted = np.concatenate([between(*line, steps, len(names)) for line in lines])
-    for file, image in faces.items():
+    for file, image in faces:
         images = np.broadcast_to(image, (len(wanted), *image.shape))
         drawn = draw(trained.variables, images, wanted)
         rows = drawn.reshape(len(lines), steps, *drawn.shape[1:])

@@ -50,6 +50,21 @@ def finished_toy(tmp_path_factory):
     return folder
 
 
+@pytest.fixture
+def faces(tmp_path):
+    """A folder of two images of one name, the second in a folder of its own."""
+    import cv2
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    folder = tmp_path / "faces"
+    (folder / "more").mkdir(parents=True)
+    for name in ("one.png", "more/one.png"):
+        image = rng.integers(0, 256, (20, 16, 3)).astype(np.uint8)
+        cv2.imwrite(str(folder / name), image)
+    return folder
+
+
 SLOWEST = (
     "test_kill.py",
     "test_fersnet_training.py",

@@ -2,7 +2,6 @@
 
 import json
 
-import cv2
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,6 +10,7 @@ from PIL import Image
 
 from jaxfer import cli, methods, synthesize
 from jaxfer.evaluate.drawing import between
+from jaxfer.image_arguments import read_image
 from jaxfer.methods import fersnet
 from jaxfer.train import Trained, checkpoints
 
@@ -34,17 +34,6 @@ def model(monkeypatch):
     return trained
 
 
-@pytest.fixture
-def faces(tmp_path):
-    rng = np.random.default_rng(0)
-    folder = tmp_path / "faces"
-    (folder / "more").mkdir(parents=True)
-    for name in ("one.png", "more/one.png"):
-        image = rng.integers(0, 256, (SIZE, SIZE, 3)).astype(np.uint8)
-        cv2.imwrite(str(folder / name), image)
-    return folder
-
-
 def command(capsys, *words):
     status = cli.main(["synthesize", *map(str, words)])
     return status, *capsys.readouterr()
@@ -66,7 +55,8 @@ def test_every_face_is_drawn_with_every_expression(model, faces, tmp_path, capsy
     ]
     # Sorted: faces/more/one.png comes first.
     for source, names in (("more/one.png", pictures[:3]), ("one.png", pictures[3:])):
-        middle = read(faces / source)[1:-1, 1:-1].astype(np.float32).mean(axis=-1)
+        whole = read_image(faces / source, SIZE).astype(np.float32)
+        middle = whole[1:-1, 1:-1].mean(axis=-1)
         for k, name in enumerate(names):
             drawn = read(out / name).astype(np.float32)
             assert drawn.shape == (SIZE - 2, SIZE - 2, 3)

@@ -65,17 +65,6 @@ def recognizer(request, variables, monkeypatch):
     return found
 
 
-@pytest.fixture
-def faces(tmp_path):
-    rng = np.random.default_rng(0)
-    folder = tmp_path / "faces"
-    (folder / "more").mkdir(parents=True)
-    for name in ("one.png", "more/one.png"):
-        image = rng.integers(0, 256, (20, 16, 3)).astype(np.uint8)
-        cv2.imwrite(str(folder / name), image)
-    return folder
-
-
 def test_grad_cam_is_the_activation_map_where_that_is_known(variables):
     rng = np.random.default_rng(1)
     images = rng.integers(0, 256, (3, 8, 8, 3)).astype(np.uint8)
