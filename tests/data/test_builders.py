@@ -84,13 +84,13 @@ def test_ckplus_bad_labels_are_skipped(trees, data_dir):
         }
     )
     report, data = prepared("ckplus", source, data_dir)
-    assert len(data.table) == 18
+    assert len(data.table) == 17
     found = reasons(report)
     assert found["label is not a number"] == 1
     assert found["label 12 is not one of 0 to 7"] == 1
     assert found["labelled neutral, which is not a class here"] == 1
-    assert found["0 usable frames where 1 are needed"] == 1
-    assert found["empty file"] == 1
+    assert found["the peak frame, which it names, is missing"] == 1
+    assert found["empty file; its sequence is left out"] == 1
 
 
 def test_ckplus_refuses_a_mixture_and_missing_labels(trees, data_dir):
@@ -288,7 +288,7 @@ def test_mmi_folders_of_whole_recordings(trees, tmp_path, data_dir):
     ]
     assert list(data.table.label) == [2] * 6 + [0] * 6
     assert data.table.sequence[0] == "S001/fear/S001-003"
-    assert reasons(report) == {"2 usable frames where 3 are needed": 2}
+    assert reasons(report) == {"2 frames where 3 are needed": 2}
     assert report.published.counts["all"]["anger"] == 99
     whole, data = prepared("mmi", source, data_dir, overwrite=True)
     assert len(data.table) == 2 * (9 + 4 + 2) and not whole.skips

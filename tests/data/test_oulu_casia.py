@@ -84,8 +84,7 @@ def test_bad_files_are_skipped_and_listed(tree, data_dir, encoded):
     report, data = prepared(source, data_dir, frames=3)
     assert len(data.table) == 16 * 3
     assert Counter(s.reason for s in report.skips) == {
-        "empty file": 2,
-        "2 usable frames where 3 are needed": 1,
+        "empty file; its sequence is left out": 2,
         "several frames of P002/fear have the same number": 5,
         "Joyful is not an emotion of Oulu-CASIA": 1,
         "not a frame": 1,

@@ -6,7 +6,8 @@ from functools import partial
 
 from jaxfer.data import labels
 from jaxfer.data.builders.plan import Example, Plan, Published, Skip
-from jaxfer.data.builders.source import Source, layout_error, size_problem
+from jaxfer.data.builders.sequences import all_names, keep_whole
+from jaxfer.data.builders.source import Source, layout_error
 from jaxfer.data.records import FaceBuilder
 from jaxfer.errors import ConfigError, DataError
 
@@ -14,9 +15,12 @@ _FRAME = re.compile(
     r"(?:^|.*/)cohn-kanade-images/(S\d+)/(\d+)/(S\d+_\d+)_(\d+)\.png$", re.IGNORECASE
 )
 _EMOTION = re.compile(
-    r"(?:^|.*/)Emotion/(S\d+)/(\d+)/(S\d+_\d+)_\d+_emotion\.txt$", re.IGNORECASE
+    r"(?:^|.*/)Emotion/(S\d+)/(\d+)/(S\d+_\d+)_(\d+)_emotion\.txt$", re.IGNORECASE
 )
-_CK48 = re.compile(r"(?:^|.*/)([A-Za-z]+)/((S\d+)_\d+)_(\d+)\.png$")
+_CK48 = re.compile(r"(?:^|.*/)([A-Za-z]+)/((S\d+)_\d+)_(\d+)\.png$", re.IGNORECASE)
+
+_CK48_FRAMES = 3
+"""What CK+48 has of each sequence, the last being the peak."""
 
 _SEQUENCES = dict(zip(labels.CKPLUS, (45, 18, 59, 25, 69, 28, 83)))
 
@@ -38,6 +42,9 @@ class Ckplus(FaceBuilder):
     def scan(source: Source | None, *, frames: int = 1, neutral: bool = False) -> Plan:
         """Finds the peak frames of all labelled sequences.
 
+        A sequence is left out where one of the frames that are wanted of it is
+        missing or cannot be read: no other frame takes its place.
+
         Args:
           source: the official folders or CK+48, told apart by what is in them.
           frames: the last so many frames of a sequence, the last being the peak.
@@ -51,13 +58,15 @@ class Ckplus(FaceBuilder):
         assert source is not None
         if frames < 1:
             raise ConfigError(f"frames must be at least 1, found {frames}.")
-        official = [name for name in source.sizes if _FRAME.match(name)]
-        copies = {n: m for n in source.sizes if (m := _CK48.match(n))}
+        names = all_names(source)
+        official = {n: m for n in names if (m := _FRAME.match(n))}
+        copies = {n: m for n in names if (m := _CK48.match(n))}
         copies = {n: m for n, m in copies.items() if labels.canonical(m[1])}
         if official and copies:
+            one, other = next(iter(official)), next(iter(copies))
             raise DataError(
-                f"{source.path} holds both the official CK+ ({official[0]}) and "
-                f"CK+48 ({next(iter(copies))}); name the folder of one of them."
+                f"{source.path} holds both the official CK+ ({one}) and CK+48 "
+                f"({other}); name the folder of one of them."
             )
         if official:
             return _official(source, official, frames, neutral)
@@ -68,17 +77,16 @@ class Ckplus(FaceBuilder):
         return _copy(source, copies, frames)
 
 
-def _official(source: Source, images: list[str], frames: int, neutral: bool) -> Plan:
+def _official(
+    source: Source, images: dict[str, re.Match[str]], frames: int, neutral: bool
+) -> Plan:
     class_names = ("neutral", *labels.CKPLUS) if neutral else labels.CKPLUS
-    sequences: dict[str, list[tuple[int, str]]] = defaultdict(list)
+    sequences: dict[str, dict[int, str]] = defaultdict(dict)
     skips = list(source.skips)
-    for name in images:
-        match = _FRAME.match(name)
-        assert match is not None
-        if problem := size_problem(source, name):
-            skips.append(Skip(name, problem))
-        else:
-            sequences[match[3]].append((int(match[4]), name))
+    for name, match in images.items():
+        first = sequences[match[3]].setdefault(int(match[4]), name)
+        if first != name:
+            skips.append(Skip(name, "duplicate name: the same frame in another folder"))
     emotions, more = _emotions(source)
     skips += more
     if not emotions:
@@ -87,28 +95,33 @@ def _official(source: Source, images: list[str], frames: int, neutral: bool) -> 
             "like Emotion/S005/001/S005_001_00000011_emotion.txt (the archive "
             "Emotion_labels.zip of CK+, unpacked beside cohn-kanade-images/)."
         )
-    examples = []
+    chosen = []
     for sequence in sorted(sequences.keys() | emotions.keys()):
-        present = [name for _, name in sorted(sequences.get(sequence, []))]
+        found = sequences.get(sequence, {})
+        present = [found[frame] for frame in sorted(found)]
         if sequence not in emotions:
             skips.append(Skip(present[-1], "sequence without an emotion label"))
             continue
-        file, number = emotions[sequence]
-        if len(present) < frames:
-            reason = f"{len(present)} usable frames where {frames} are needed"
-            skips.append(Skip(file, reason))
-            continue
+        file, number, peak = emotions[sequence]
+        needed = frames + bool(neutral and number)
         if number == 0 and not neutral:
             skips.append(Skip(file, "labelled neutral, which is not a class here"))
+            continue
+        if peak > max(found, default=0):
+            skips.append(Skip(file, "the peak frame, which it names, is missing"))
+            continue
+        if len(present) < needed:
+            reason = f"{len(present)} frames where {needed} are needed"
+            skips.append(Skip(file, reason))
             continue
         label = class_names.index(
             "neutral" if not number else labels.CKPLUS[number - 1]
         )
-        chosen = [(name, label) for name in present[-frames:]]
-        if neutral and number and len(present) > frames:
-            chosen.insert(0, (present[0], 0))
-        subject = sequence.split("_")[0]
-        examples += [_example(source, n, k, subject, sequence) for n, k in chosen]
+        if needed > frames:
+            chosen.append(_example(source, present[0], 0, sequence))
+        chosen += [_example(source, n, label, sequence) for n in present[-frames:]]
+    examples, more = keep_whole(source, chosen)
+    skips += more
     counts = {name: n * frames for name, n in _SEQUENCES.items()}
     published = Published(
         {"all": counts | ({"neutral": 327} if neutral else {})},
@@ -125,9 +138,9 @@ def _official(source: Source, images: list[str], frames: int, neutral: bool) -> 
     )
 
 
-def _emotions(source: Source) -> tuple[dict[str, tuple[str, int]], list[Skip]]:
-    """Sequence -> (label file, CK+'s number of the emotion), and what is wrong."""
-    emotions: dict[str, tuple[str, int]] = {}
+def _emotions(source: Source) -> tuple[dict[str, tuple[str, int, int]], list[Skip]]:
+    """Sequence -> (label file, CK+'s number of the emotion, frame), and problems."""
+    emotions: dict[str, tuple[str, int, int]] = {}
     skips = []
     for name in source.sizes:
         match = _EMOTION.match(name)
@@ -143,21 +156,15 @@ def _emotions(source: Source) -> tuple[dict[str, tuple[str, int]], list[Skip]]:
         elif match[3] in emotions:
             skips.append(Skip(name, "second label of the same sequence"))
         else:
-            emotions[match[3]] = (name, int(number))
+            emotions[match[3]] = (name, int(number), int(match[4]))
     return emotions, skips
 
 
 def _copy(source: Source, images: dict[str, re.Match[str]], frames: int) -> Plan:
     skips = list(source.skips)
     sequences: dict[str, list[tuple[int, str, str]]] = defaultdict(list)
-    for name in source.sizes:
-        if name not in images:
-            skips.append(Skip(name, "not an image of CK+48"))
-            continue
-        match = images[name]
-        if problem := size_problem(source, name):
-            skips.append(Skip(name, problem))
-            continue
+    skips += [Skip(n, "not an image of CK+48") for n in source.sizes if n not in images]
+    for name, match in images.items():
         expression = labels.canonical(match[1])
         if expression not in labels.CKPLUS:
             skips.append(Skip(name, f"{match[1]} is not a class of CK+"))
@@ -167,19 +174,25 @@ def _copy(source: Source, images: dict[str, re.Match[str]], frames: int) -> Plan
             skips.append(Skip(name, "duplicate name: the same frame in another folder"))
             continue
         same.append((int(match[4]), name, expression))
-    chosen = [
-        (name, expression, sequence)
-        for sequence, found in sorted(sequences.items())
-        for _, name, expression in sorted(found)[-frames:]
-    ]
-    examples = [
-        _example(
-            source, name, labels.CKPLUS.index(kind), sequence.split("_")[0], sequence
-        )
-        for name, kind, sequence in chosen
-    ]
+    chosen = []
+    for sequence, found in sorted(sequences.items()):
+        found.sort()
+        if len(found) < _CK48_FRAMES:
+            reason = (
+                f"its sequence has {len(found)} of {_CK48_FRAMES} frames; the peak may "
+                "be missing"
+            )
+            skips.append(Skip(found[-1][1], reason))
+            continue
+        chosen += [
+            _example(source, name, labels.CKPLUS.index(expression), sequence)
+            for _, name, expression in found[-frames:]
+        ]
+    examples, more = keep_whole(source, chosen)
+    skips += more
+    each = min(frames, _CK48_FRAMES)
     published = Published(
-        {"all": {name: n * min(frames, 3) for name, n in _SEQUENCES.items()}},
+        {"all": {name: n * each for name, n in _SEQUENCES.items()}},
         118,
         "981 files, three of each of 327 sequences",
     )
@@ -193,7 +206,6 @@ def _copy(source: Source, images: dict[str, re.Match[str]], frames: int) -> Plan
     )
 
 
-def _example(
-    source: Source, name: str, label: int, subject: str, sequence: str
-) -> Example:
+def _example(source: Source, name: str, label: int, sequence: str) -> Example:
+    subject = sequence.split("_")[0]
     return Example(name, "all", label, partial(source.read, name), subject, sequence)

@@ -1,13 +1,15 @@
 """MMI (Pantic et al., ICME 2005): frames by subject and emotion, or the videos."""
 
 import re
+import struct
 import xml.etree.ElementTree as ElementTree
 from collections import defaultdict
 from functools import partial
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 from jaxfer.data import labels
 from jaxfer.data.builders.plan import Example, Plan, Published, Skip, SkipError
+from jaxfer.data.builders.sequences import all_names, keep_whole
 from jaxfer.data.builders.source import Source, is_image, layout_error, size_problem
 from jaxfer.data.decode import encode_png
 from jaxfer.data.records import FaceBuilder
@@ -37,6 +39,8 @@ class Mmi(FaceBuilder):
     def scan(source: Source | None, *, frames: int | None = None) -> Plan:
         """Finds the peak frames.
 
+        A recording is left out where one of its chosen frames cannot be read.
+
         Args:
           source: a folder or zip of either layout.
           frames: so many frames around the middle of each recording, where these
@@ -56,10 +60,12 @@ class Mmi(FaceBuilder):
             layout = f"MMI videos, {frames or 1} middle frame(s)"
             total = len(examples) * 400_000
         else:
-            examples, skips = _folders(source)
+            examples, skips = _folders(source, alone=frames is None)
             layout = "MMI frames"
             if frames is not None:
-                examples, more = _middle(examples, frames)
+                chosen, more = _middle(examples, frames)
+                skips += more
+                examples, more = keep_whole(source, chosen)
                 skips += more
                 layout += f", {frames} middle frame(s) of each recording"
             total = sum(source.sizes[e.file] for e in examples)
@@ -74,16 +80,17 @@ class Mmi(FaceBuilder):
         return Plan(labels.MMI, examples, skips, published, layout, total)
 
 
-def _folders(source: Source) -> tuple[list[Example], list[Skip]]:
+def _folders(source: Source, *, alone: bool) -> tuple[list[Example], list[Skip]]:
+    """All images: each for itself, or to be chosen from, broken ones among them."""
     examples, skips = [], list(source.skips)
-    for name in source.sizes:
+    for name in source.sizes if alone else all_names(source):
         match = _FRAME.match(name)
         emotion = labels.canonical(match[2]) if match else None
         if not is_image(name):
             skips.append(Skip(name, "not an image file"))
         elif match is None or emotion not in labels.MMI:
             skips.append(Skip(name, "not in a folder <subject>/<emotion>"))
-        elif problem := size_problem(source, name):
+        elif alone and (problem := size_problem(source, name)):
             skips.append(Skip(name, problem))
         else:
             examples.append(
@@ -112,7 +119,7 @@ def _middle(examples: list[Example], frames: int) -> tuple[list[Example], list[S
     kept, skips = [], []
     for name, found in recordings.items():
         if len(found) < frames:
-            reason = f"{len(found)} usable frames where {frames} are needed"
+            reason = f"{len(found)} frames where {frames} are needed"
             skips.append(Skip(name, reason))
             continue
         found.sort(key=lambda e: _frame_number(e.file))
@@ -141,7 +148,7 @@ def _sessions(
             continue
         for k in range(frames):
             file = name if frames == 1 else f"{name}#{k}"
-            read = partial(_middle_frame, source, name, k - frames // 2)
+            read = partial(_middle_frame, source, name, frames, k)
             examples.append(Example(file, "all", label, read, match[3], match[2]))
     return examples, skips
 
@@ -169,22 +176,36 @@ def _emotion(source: Source, xml: str) -> int | None:
     return None
 
 
-def _middle_frame(source: Source, name: str, offset: int) -> bytes:
-    """Returns a frame near the middle of a video, as PNG."""
+def _middle_frame(source: Source, name: str, frames: int, number: int) -> bytes:
+    """Returns one of the middle frames of a video, as PNG, if all can be read."""
     import cv2
 
     with source.local(name) as path:
+        if _is_cut(path):
+            raise SkipError("truncated")
         video = cv2.VideoCapture(str(path))
         count = 0
         while video.grab():  # the header's frame count is not reliable
             count += 1
         video.release()
-        wanted = count // 2 + offset
-        if not 0 <= wanted < count:
+        first = count // 2 - frames // 2
+        if not 0 <= first <= count - frames:
             raise SkipError(f"unreadable or too short a video ({count} frames)")
         video = cv2.VideoCapture(str(path))
-        for _ in range(wanted + 1):
+        images = []
+        for k in range(first + frames):
             video.grab()
-        _, frame = video.retrieve()
+            if k >= first:
+                images.append(video.retrieve())
         video.release()
-    return encode_png(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB))
+    if not all(good for good, _ in images):
+        raise SkipError("the middle of the video cannot be decoded")
+    return encode_png(cv2.cvtColor(images[number][1], cv2.COLOR_BGR2RGB))
+
+
+def _is_cut(path: Path) -> bool:
+    """Whether an AVI file is shorter than it says, so that its middle is unknown."""
+    with path.open("rb") as file:
+        kind, said = struct.unpack("<4sI", file.read(8).ljust(8, b"\0"))
+    unknown = said == 0xFFFFFFFF  # of a recorder that could not go back to fill it in
+    return kind == b"RIFF" and not unknown and path.stat().st_size < said

@@ -6,7 +6,8 @@ from functools import partial
 
 from jaxfer.data import labels
 from jaxfer.data.builders.plan import Example, Plan, Published, Skip
-from jaxfer.data.builders.source import Source, layout_error, size_problem
+from jaxfer.data.builders.sequences import all_names, keep_whole
+from jaxfer.data.builders.source import Source, layout_error
 from jaxfer.data.records import FaceBuilder
 from jaxfer.errors import ConfigError, DataError
 
@@ -44,6 +45,8 @@ class OuluCasia(FaceBuilder):
     ) -> Plan:
         """Finds the peak frames of all sequences of one camera and light.
 
+        A sequence is left out where one of its chosen frames cannot be read.
+
         Args:
           source: the cropped images.
           frames: the last so many frames of a sequence, the last being the peak.
@@ -64,7 +67,7 @@ class OuluCasia(FaceBuilder):
                 raise ConfigError(
                     f"{option} must be one of {', '.join(known)}, found {value!r}."
                 )
-        images = {n: m for n in source.sizes if (m := _FRAME.match(n))}
+        images = {n: m for n in all_names(source) if (m := _FRAME.match(n))}
         if not images:
             raise layout_error(source, "Oulu-CASIA", OuluCasia.layout, OuluCasia.where)
         wanted = (camera.lower(), light.lower())
@@ -105,22 +108,20 @@ def _peaks(
         emotion = labels.canonical(match[4])
         if emotion not in labels.OULU_CASIA:
             skips.append(Skip(name, f"{match[4]} is not an emotion of Oulu-CASIA"))
-        elif problem := size_problem(source, name):
-            skips.append(Skip(name, problem))
         else:
             sequences[match[3].upper(), emotion].append((int(match[5]), name))
-    examples = []
+    chosen = []
     for (subject, emotion), present in sorted(sequences.items()):
         numbers = [number for number, _ in present]
         if len(set(numbers)) < len(numbers):
             reason = f"several frames of {subject}/{emotion} have the same number"
             skips += [Skip(name, reason) for _, name in present]
         elif len(present) < frames:
-            reason = f"{len(present)} usable frames where {frames} are needed"
+            reason = f"{len(present)} frames where {frames} are needed"
             skips.append(Skip(present[0][1].rpartition("/")[0], reason))
         else:
             label = labels.OULU_CASIA.index(emotion)
-            examples += [
+            chosen += [
                 Example(
                     name,
                     "all",
@@ -131,4 +132,5 @@ def _peaks(
                 )
                 for _, name in sorted(present)[-frames:]
             ]
-    return examples, skips
+    examples, more = keep_whole(source, chosen)
+    return examples, skips + more
