@@ -12,6 +12,7 @@ import numpy as np
 from jaxfer.data import labels
 from jaxfer.data.builders.plan import Skip
 from jaxfer.data.prepare import data_folder, prepare
+from jaxfer.data.replace import put_back
 from jaxfer.data.shards import RandomAccess, Shards, damaged, open_shards, read_rows
 from jaxfer.errors import ConfigError, DataError
 
@@ -100,6 +101,7 @@ def load(
             f"label_mode must be one of {', '.join(LABEL_MODES)}, found {label_mode!r}."
         )
     folder = data_folder(data_dir) / name
+    put_back(folder)
     if not (folder / "prepared.json").exists():
         if name != "synthetic_faces":
             raise DataError(_not_prepared(name, folder))
@@ -211,7 +213,11 @@ def _not_prepared(name: str, folder: Path) -> str:
             f"DIR is a folder or a zip with {layout}.\nWhere to get it: {where}."
         )
     else:
-        prepared = sorted(p.parent.name for p in folder.parent.glob("*/prepared.json"))
+        prepared = sorted(
+            p.parent.name
+            for p in folder.parent.glob("*/prepared.json")
+            if not p.parent.name.startswith(".")
+        )
         how = (
             f"Prepared there: {', '.join(prepared) or 'nothing'}. Data sets that can "
             f"be prepared: {', '.join(BUILDERS)}; your own folders with: jaxfer "

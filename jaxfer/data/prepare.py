@@ -3,20 +3,19 @@
 import argparse
 import contextlib
 import errno
-import fcntl
 import inspect
 import json
 import os
 import shutil
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jaxfer.data.builders import BUILDERS, find
+from jaxfer.data.replace import locked, put_back, replace
 from jaxfer.data.write import build, write_skips, write_table
-from jaxfer.errors import ConfigError, DataError
+from jaxfer.errors import FULL, ConfigError, DataError, JaxferError, system_errors
 
 if TYPE_CHECKING:  # the command line imports this file for its help alone
     from jaxfer.data.builders.plan import Plan
@@ -61,7 +60,8 @@ def prepare(
     Images are stored as they are shipped, in ArrayRecord shards written by a
     TFDS builder, with a table of their names, labels, subjects and hashes.
     Everything is written beside the target and renamed at the end: a failure
-    or a kill leaves nothing that looks prepared.
+    or a kill leaves nothing that looks prepared, and what was prepared before is
+    there until it is replaced; see `jaxfer.data.replace`.
 
     Args:
       name: the data set, one of `jaxfer.data.builders.BUILDERS`.
@@ -105,6 +105,7 @@ def prepare(
             f"Expected in DIR: {_flat(builder_class.layout)}\n"
             f"Where to get it: {_flat(builder_class.where)}"
         )
+    put_back(target)
     _refuse_existing(target, overwrite)
     opened = open_source(source) if source is not None else None
     if beam is not None:
@@ -113,7 +114,7 @@ def prepare(
         check_beam(opened)
     plan = builder_class.scan(opened, **options)
     check_classes(str(source), plan.class_names, (e.label for e in plan.examples))
-    with _disk_errors(target), _locked(target) as temporary:
+    with _disk_errors(target, plan), locked(target) as temporary:
         _refuse_existing(target, overwrite)
         _check_space(target.parent, plan)
         folder, rows, skips = build(
@@ -141,9 +142,7 @@ def prepare(
         }
         (folder / "prepared.json").write_text(json.dumps(facts, indent=2) + "\n")
         size = sum(f.stat().st_size for f in folder.iterdir())
-        if target.exists():
-            target.rename(temporary / "replaced")
-        folder.rename(target)
+        replace(folder, target)
     seconds = time.perf_counter() - started
     return PrepareReport(
         name=save_as,
@@ -219,51 +218,42 @@ def _refuse_existing(target: Path, overwrite: bool) -> None:
 
 
 @contextlib.contextmanager
-def _locked(target: Path) -> Iterator[Path]:
-    """Gives an empty working folder that belongs to this process alone.
-
-    The lock is the kernel's, so that it goes with a killed process; the next
-    one to hold it removes what the killed one left.
-    """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.parent / f".{target.name}.incomplete"
-    with (target.parent / f".{target.name}.lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            print(f"Waiting for another process: {target}", file=sys.stderr)
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir()
-        try:
-            yield temporary
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
-
-
-@contextlib.contextmanager
-def _disk_errors(target: Path) -> Iterator[None]:
+def _disk_errors(target: Path, plan: "Plan") -> Iterator[None]:
+    before = target.exists()
     try:
         yield
+    except JaxferError:
+        raise
     except Exception as error:
-        code = error.errno if isinstance(error, OSError) else None
-        if code == errno.ENOSPC or "No space left on device" in str(error):
+        found = system_errors(error)
+        if found & FULL:
+            what = "The disk is full"
+            if errno.EDQUOT in found:
+                what = "Your disk quota is used up"
+            elif errno.EFBIG in found:
+                what = "A file became larger than the file system or ulimit -f allows"
+            old = f"; what was there before, {target}, is unchanged" if before else ""
             raise DataError(
-                f"The disk of {target.parent} is full. Nothing was prepared; free "
-                "some space or choose another folder with --data-dir."
+                f"{what}, writing in {target.parent}. Nothing was prepared{old}. About "
+                f"{_needed(plan) / 1e6:,.0f} MB are needed there: free some space or "
+                "choose another folder with --data-dir."
             ) from error
-        if code in (errno.EACCES, errno.EROFS, errno.ENOTDIR, errno.EPERM):
+        refused = found & {errno.EACCES, errno.EROFS, errno.ENOTDIR, errno.EPERM}
+        if refused:
             raise DataError(
-                f"Cannot write to {target.parent}: {os.strerror(code)}. Choose "
+                f"Cannot write to {target.parent}: {os.strerror(min(refused))}. Choose "
                 "another folder with --data-dir."
             ) from error
         raise
 
 
-def _check_space(folder: Path, plan: "Plan") -> None:
-    free = shutil.disk_usage(folder).free
+def _needed(plan: "Plan") -> int:
     # TFDS sorts a split through a file of its own before it writes the shards.
-    needed = 2 * plan.bytes + _SPARE
+    return 2 * plan.bytes + _SPARE
+
+
+def _check_space(folder: Path, plan: "Plan") -> None:
+    free, needed = shutil.disk_usage(folder).free, _needed(plan)
     if free < needed:
         raise DataError(
             f"{folder} has {free / 1e6:,.0f} MB free; about {needed / 1e6:,.0f} MB "

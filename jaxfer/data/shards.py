@@ -10,7 +10,7 @@ import numpy as np
 
 from jaxfer.data.builders.plan import shard_split
 from jaxfer.data.decode import decode
-from jaxfer.errors import DataError
+from jaxfer.errors import DataError, short, storage_problem
 
 _CHUNK = (32, 512)
 """Least and most images that a thread reads at a time; a read has a fixed cost."""
@@ -80,8 +80,13 @@ class Shards:
 
 def damaged(folder: Path, error: Exception) -> DataError:
     """Returns the error for a prepared folder that cannot be read."""
+    if problem := storage_problem(error):
+        return DataError(
+            f"{folder} cannot be read: {problem}. What is prepared there may be whole: "
+            "see to the disk, the network or the permissions, and try again."
+        )
     return DataError(
-        f"{folder} is damaged ({error}). Prepare it again with --overwrite."
+        f"{folder} is damaged ({short(error)}). Prepare it again with --overwrite."
     )
 
 

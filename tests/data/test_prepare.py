@@ -1,24 +1,13 @@
 import argparse
 import csv
-import errno
-import os
-import select
-import signal
-import subprocess
-import sys
-import threading
 
 import pytest
-import waiting
 
 from jaxfer import cli
-from jaxfer.data import records
 from jaxfer.data.builders import source as source_module
 from jaxfer.data.dataset import load
 from jaxfer.data.prepare import add_arguments, data_folder, main, prepare
 from jaxfer.errors import ConfigError, DataError
-
-prepare_module = sys.modules["jaxfer.data.prepare"]
 
 
 def leftovers(data_dir):
@@ -102,41 +91,6 @@ def test_nothing_is_replaced_unasked(trees, data_dir):
         prepare("image_folder", source, data_dir=data_dir, save_as="../x")
 
 
-@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EACCES])
-def test_failures_of_the_disk_leave_the_old_data(trees, data_dir, monkeypatch, code):
-    source = trees.image_folder()
-    prepare("image_folder", source, data_dir=data_dir, progress=False)
-
-    def fail(*_):
-        raise OSError(code, os.strerror(code))
-
-    monkeypatch.setattr(prepare_module, "write_table", fail)
-    with pytest.raises(DataError, match="--data-dir"):
-        prepare(
-            "image_folder", source, data_dir=data_dir, overwrite=True, progress=False
-        )
-    assert leftovers(data_dir) == ["image_folder"]
-    assert len(load("image_folder", data_dir=data_dir).table) == 9
-
-
-def test_full_disk_inside_the_shard_writer(trees, data_dir, monkeypatch):
-    def fail(self, *_):
-        # What array_record's writer, a C++ library, raises on a full disk.
-        raise RuntimeError("write() failed: No space left on device")
-
-    monkeypatch.setattr(records.FaceBuilder, "_split_generators", fail)
-    with pytest.raises(DataError, match="is full"):
-        prepare("image_folder", trees.image_folder(), data_dir=data_dir, progress=False)
-    assert leftovers(data_dir) == []
-
-
-def test_too_little_space_is_seen_before(trees, data_dir, monkeypatch):
-    usage = argparse.Namespace(free=1000)
-    monkeypatch.setattr(prepare_module.shutil, "disk_usage", lambda _: usage)
-    with pytest.raises(DataError, match="are needed"):
-        prepare("image_folder", trees.image_folder(), data_dir=data_dir, progress=False)
-
-
 def test_nothing_readable_is_an_error(trees, tmp_path, data_dir):
     source = trees.write(tmp_path / "bad", {"sad/1.png": "x", "happy/2.png": "y"})
     with pytest.raises(DataError, match=r"None of the 2 images.*\.png: not an image"):
@@ -175,59 +129,6 @@ def test_sources_that_are_none(tmp_path, data_dir):
     (tmp_path / "taken").write_text("a file")
     with pytest.raises(DataError, match="Cannot write"):
         prepare("synthetic_faces", data_dir=tmp_path / "taken" / "x", subjects=1)
-
-
-SLOW = """
-import os, sys
-from jaxfer.data import records
-from jaxfer.data.prepare import prepare
-def slow(data):
-    os.write(1, b"reading\\n")
-    sys.stdin.read()  # until it is killed, or the test is over
-records.problem = slow
-prepare("image_folder", sys.argv[1], data_dir=sys.argv[2], progress=False)
-"""
-
-
-def test_a_kill_leaves_nothing_that_looks_prepared(trees, data_dir):
-    source = trees.image_folder()
-    command = [sys.executable, "-c", SLOW, str(source), str(data_dir)]
-    env = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    pipes = dict.fromkeys(("stdin", "stdout"), subprocess.PIPE)
-    with subprocess.Popen(
-        command, env=env, stderr=subprocess.STDOUT, **pipes
-    ) as process:
-
-        def writes():
-            return select.select([process.stdout], [], [], 0)[0]
-
-        waiting.until(writes, "the first image was read", workers=[process])
-        assert process.stdout.readline() == b"reading\n"
-        os.kill(process.pid, signal.SIGKILL)
-    assert leftovers(data_dir) == [".image_folder.incomplete"]
-    with pytest.raises(DataError, match="not prepared"):
-        load("image_folder", data_dir=data_dir)
-    prepare("image_folder", source, data_dir=data_dir, progress=False)
-    assert leftovers(data_dir) == ["image_folder"]
-    assert len(load("image_folder", data_dir=data_dir).table) == 9
-
-
-def test_two_at_once_wait_for_each_other(trees, data_dir, capsys):
-    source = trees.image_folder()
-    with prepare_module._locked(data_dir / "image_folder"):
-        thread = threading.Thread(
-            target=prepare,
-            args=("image_folder", source),
-            kwargs={"data_dir": data_dir, "progress": False},
-        )
-        thread.start()
-        waiting.until(
-            lambda: "Waiting" in capsys.readouterr().err, "the other said that it waits"
-        )
-        assert not (data_dir / "image_folder").exists()
-    thread.join(timeout=600)
-    assert not thread.is_alive(), "it waits though the folder is free"
-    assert len(load("image_folder", data_dir=data_dir).table) == 9
 
 
 def test_command_line(trees, data_dir, capsys):

@@ -39,12 +39,12 @@ def as_form(form, trees, source):
     return trees.zipped(source) if form == "zip" else source
 
 
-def spoil(path, name):
+def spoil(path, name, at=50):
     """Changes bytes of a file within a zip, so that its checksum is wrong."""
     with zipfile.ZipFile(path) as archive:
         (info,) = [i for i in archive.infolist() if i.filename.endswith(name)]
     content = bytearray(path.read_bytes())
-    at = info.header_offset + 30 + len(info.filename) + 50
+    at += info.header_offset + 30 + len(info.filename)
     content[at : at + 4] = bytes(255 - value for value in content[at : at + 4])
     path.write_bytes(content)
 
@@ -87,6 +87,16 @@ def test_ckplus_official(trees, data_dir, form, frames):
     assert third == (None if frames == 1 else "empty file" + LEFT)
     assert "S005_007_00000002.png" not in skips  # it is not chosen
     assert skips["S010_001_00000005.png"].endswith(LEFT)
+
+
+def test_ckplus_labels_that_cannot_be_read(trees, data_dir):
+    name = "Emotion/S005/00{0}/S005_00{0}_00000005_emotion.txt"
+    source = trees.zipped(trees.ckplus(**{name.format(1): b"\xff" * 100}))
+    spoil(source, name.format(2).rpartition("/")[2], at=0)
+    _, found, skips = prepared("ckplus", source, data_dir)
+    assert len(found) == 19
+    for k in (1, 2):
+        assert skips[f"S005_00{k}_00000005_emotion.txt"] == "label cannot be read"
 
 
 def test_ckplus_neutral_frame(trees, data_dir):

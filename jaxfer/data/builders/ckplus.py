@@ -148,8 +148,11 @@ def _emotions(source: Source) -> tuple[dict[str, tuple[str, int, int]], list[Ski
             continue
         try:
             number = float(source.text(name))
-        except (ValueError, DataError):
+        except ValueError:
             skips.append(Skip(name, "label is not a number"))
+            continue
+        except DataError:
+            skips.append(Skip(name, "label cannot be read"))
             continue
         if number not in range(8):
             skips.append(Skip(name, f"label {number:g} is not one of 0 to 7"))

@@ -4,6 +4,7 @@ import contextlib
 import os
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
@@ -39,22 +40,40 @@ class Source:
         """Returns a text file's content.
 
         Raises:
-          DataError: it is not text.
+          DataError: it is not text, or cannot be read.
         """
         try:
             return self.read(name).decode("utf-8-sig")
         except UnicodeDecodeError as error:
             raise DataError(f"{self.path}: {name} is not a text file.") from error
+        except (OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+            raise DataError(
+                f"{self.path}: {name} cannot be read ({error}). See to the disk and "
+                "the permissions, or get the file again from its owner."
+            ) from error
 
     @contextlib.contextmanager
     def local(self, name: str) -> Iterator[Path]:
-        """Gives a path to the file for libraries that read only from disk."""
+        """Gives a path to the file for libraries that read only from disk.
+
+        Raises:
+          DataError: a file of a zip has no room where temporary files are.
+        """
         if self.path.is_dir():
             yield self.path / name
             return
+        content = self.read(name)
         with tempfile.NamedTemporaryFile(suffix=PurePosixPath(name).suffix) as file:
-            file.write(self.read(name))
-            file.flush()
+            try:
+                file.write(content)
+                file.flush()
+            except OSError as error:
+                raise DataError(
+                    f"Cannot unpack {name} of {self.path} into {tempfile.gettempdir()}"
+                    f": {error.strerror}. {len(content) / 1e6:,.1f} MB are needed "
+                    "there: free some space, set TMPDIR to another folder, or unpack "
+                    "the zip yourself and name the folder."
+                ) from error
             yield Path(file.name)
 
 
