@@ -61,10 +61,11 @@ def storage_problem(error: BaseException) -> str | None:
     return os.strerror(min(found)) if found else None
 
 
-def short(error: BaseException, most: int = 200) -> str:
-    """The first line of an error, cut where it is long."""
+def short(error: BaseException, most: int = 160) -> str:
+    """The first line of an error; of a long one how it begins and how it ends."""
     line = next(iter(f"{error}".strip().splitlines()), type(error).__name__)
-    return line if len(line) <= most else f"{line[:most]}..."
+    line = line.partition(" [tensorstore_spec")[0]  # pages of settings
+    return line if len(line) <= most else f"{line[: most // 4]} ... {line[-most:]}"
 
 
 class JaxferError(Exception):

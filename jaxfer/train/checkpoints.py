@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxfer.errors import CheckpointError
+from jaxfer.errors import FULL, CheckpointError, short, storage_problem, system_errors
 
 
 class Position(NamedTuple):
@@ -26,18 +26,30 @@ class Checkpoints:
     """
 
     def __init__(self, folder: Path, *, keep: int) -> None:
-        """Open a folder; it is created where absent."""
+        """Open a folder; it is created where absent.
+
+        Raises:
+          CheckpointError: the folder cannot be made or listed.
+        """
         import orbax.checkpoint as ocp
 
         self._ocp = ocp
         self._folder = folder.resolve()
-        self._manager = ocp.CheckpointManager(
-            self._folder,
-            options=ocp.CheckpointManagerOptions(
-                max_to_keep=keep, enable_async_checkpointing=True
-            ),
-            item_names=("state", "meta"),
+        options = ocp.CheckpointManagerOptions(
+            max_to_keep=keep, enable_async_checkpointing=True
         )
+        try:
+            self._manager = ocp.CheckpointManager(
+                self._folder, options=options, item_names=("state", "meta")
+            )
+        except OSError as error:
+            if system_errors(error) & FULL:
+                raise  # what is to be done then is told for all that a run writes
+            raise CheckpointError(
+                f"the folder of checkpoints {self._folder} cannot be used:"
+                f" {short(error)}. See to the disk, the network or the permissions,"
+                " and run the same command again."
+            ) from error
 
     def save(self, number: int, state: Any, meta: dict[str, Any]) -> None:
         """Begin to save; returns once the arrays are copied.
@@ -56,6 +68,10 @@ class Checkpoints:
         """Those that are complete, newest first."""
         return sorted(self._manager.all_steps(), reverse=True)
 
+    def folder(self, number: int) -> Path:
+        """Where one checkpoint is."""
+        return self._folder / str(number)
+
     def meta(self, number: int) -> dict[str, Any]:
         """The JSON object of one checkpoint."""
         args = self._ocp.args.Composite(meta=self._ocp.args.JsonRestore())
@@ -72,12 +88,21 @@ class Checkpoints:
         """Move a damaged checkpoint out of the way; nothing is deleted.
 
         `reload` must follow.
+
+        Raises:
+          CheckpointError: it cannot be moved.
         """
         name = f"damaged_{self._folder.name}_{number}"
         target = self._folder.parent / name
         while target.exists():
             target = target.with_name(f"{target.name}_again")
-        shutil.move(self._folder / str(number), target)
+        try:
+            shutil.move(self.folder(number), target)
+        except OSError as error:
+            raise CheckpointError(
+                f"{self.folder(number)} is damaged and cannot be moved to {target}:"
+                f" {short(error)}. Move it yourself, and run the same command again."
+            ) from error
         return target
 
     def reload(self) -> None:
@@ -111,7 +136,7 @@ def load_variables(folder: Path, like: Any) -> Any:
     """Read what `save_variables` wrote, in the shapes of `like`.
 
     Raises:
-      CheckpointError: missing, damaged, or of another shape.
+      CheckpointError: missing, damaged, of another shape, or out of reach.
     """
     import orbax.checkpoint as ocp
 
@@ -126,6 +151,13 @@ def load_variables(folder: Path, like: Any) -> Any:
                 folder.resolve(), jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
             )
     except (ValueError, KeyError, OSError) as error:
+        if hindrance := storage_problem(error):
+            raise CheckpointError(
+                f"{folder} cannot be read: {hindrance}. It may be whole: see to the"
+                " disk, the network or the permissions, and try again."
+            ) from error
         raise CheckpointError(
-            f"{folder} cannot be read as variables of this run's config: {error}"
+            f"{folder} cannot be read as variables of this run's config:"
+            f" {short(error)}. It is damaged, or of another config: put back a copy of"
+            " it, or train again into another folder."
         ) from error

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxfer.errors import CheckpointError
+from jaxfer.errors import CheckpointError, short, storage_problem
 from jaxfer.train import processes, sharding
 from jaxfer.train.checkpoints import Position
 from jaxfer.train.group import Group, Progress
@@ -36,7 +36,12 @@ def save(group: Group, progress: Progress, steps: int) -> None:
 
 
 def restore(group: Group, progress: Progress) -> Progress:
-    """The newest readable checkpoint of the group, or `progress` unchanged."""
+    """The newest whole checkpoint of the group, or `progress` unchanged.
+
+    Raises:
+      CheckpointError: one cannot be read for a reason that is not in it, such as a
+        network that fails, or is of other classes, or all are damaged.
+    """
     numbers = processes.agree(group.checkpoints.numbers())
     for number in numbers:
         loaded = _load(group, progress, number)
@@ -56,8 +61,8 @@ def restore(group: Group, progress: Progress) -> Progress:
         )
     if numbers:
         raise CheckpointError(
-            f"none of the {len(numbers)} checkpoints can be read; they were set aside"
-            " as damaged_*. Run the same command again to start this group afresh."
+            f"all {len(numbers)} checkpoints are damaged; they were set aside as"
+            " damaged_*. Run the same command again to start this group afresh."
         )
     _forget_later(group, Position(0, 0, 0))
     return progress
@@ -65,7 +70,7 @@ def restore(group: Group, progress: Progress) -> Progress:
 
 def _load(group: Group, progress: Progress, number: int) -> tuple[dict, Any] | None:
     """One checkpoint, (meta, tree); None, and set aside, where it is damaged."""
-    loaded, damage = None, None
+    loaded, trouble = None, None
     try:
         meta = group.checkpoints.meta(number)
         if tuple(meta["class_names"]) != tuple(group.dataset.class_names):
@@ -80,16 +85,26 @@ def _load(group: Group, progress: Progress, number: int) -> tuple[dict, Any] | N
         progress.sums = dict.fromkeys(meta["sums"], (zero, zero))
         loaded = meta, group.checkpoints.restore(number, _tree(progress))
     except (ValueError, KeyError, OSError, TypeError) as error:
-        damage = str(error)
+        hindrance = storage_problem(error)
+        trouble = {"damaged": hindrance is None, "why": hindrance or short(error)}
     # What one process cannot read, none uses.
-    found = [problem for problem in processes.gather(damage) if problem is not None]
-    if not found:
+    troubles = [found for found in processes.gather(trouble) if found is not None]
+    if not troubles:
         return loaded
+    folder = group.checkpoints.folder(number)
+    for found in troubles:
+        if not found["damaged"]:
+            raise CheckpointError(
+                f"{folder} cannot be read: {found['why']}. The checkpoint may be whole,"
+                " so it was left as it is: see to the disk, the network or the"
+                " permissions, and run the same command again to continue from it."
+            )
     place = processes.on_first(lambda: str(group.checkpoints.set_aside(number)))
     group.checkpoints.reload()
     group.say(
-        f"warning: checkpoint {number} is damaged ({found[0]}); moved to {place},"
-        " trying the one before."
+        f"warning: {folder} is damaged; trying the checkpoint before it\n"
+        f"  found: {troubles[0]['why']}\n"
+        f"  moved to: {place}"
     )
     return None
 

@@ -256,7 +256,7 @@ def test_only_damaged_checkpoints_are_an_error(tmp_path):
     config = toy.config(kind="given")
     for checkpoint in finished_but_for_results(tmp_path, config):
         damage(checkpoint)
-    with pytest.raises(CheckpointError, match="none of the 2 checkpoints"):
+    with pytest.raises(CheckpointError, match="all 2 checkpoints are damaged"):
         run(tmp_path, config)
 
 
