@@ -1,4 +1,4 @@
-"""A method and a data set small enough to train in milliseconds."""
+"""A method and a data set small enough to train in milliseconds; CFNet on that."""
 
 import cv2
 import jax
@@ -11,7 +11,7 @@ from jaxfer import losses, methods
 from jaxfer.config import base_config
 from jaxfer.data import Dataset
 from jaxfer.data.dataset import Table
-from jaxfer.methods import Method, Pass, Plateau, Selection, Stage, common
+from jaxfer.methods import Method, Pass, Plateau, Selection, Stage, cfnet, common
 from jaxfer.models import Outputs
 
 CLASSES = ("left", "middle", "right")
@@ -48,8 +48,17 @@ def stand_in(patch, found=None):
     """Let every config find this data set, or `found`, and the toy method."""
     found = dataset() if found is None else found
     patch.setattr(datasets, "load", lambda *args, **kwargs: found)
-    patch.setattr(methods, "create", method)
+    patch.setattr(methods, "create", create)
     return found
+
+
+create_shipped = methods.create
+
+
+def create(config, **sizes):
+    """The toy method, or one of jaxfer's that the config names."""
+    made = method if config.method.name == "toy" else create_shipped
+    return made(config, **sizes)
 
 
 def config(**protocol):
@@ -65,6 +74,23 @@ def config(**protocol):
     result.log.progress = False
     result.log.tensorboard = False
     result.protocol.update(protocol)
+    return result
+
+
+def small_cfnet(**protocol):
+    """CFNet's smallest network, on the toy's images.
+
+    Trained by plain descent: Adam makes large steps of what is nearly zero.
+    """
+    result = cfnet.default_config()
+    for optim in (result.optim, result.fusion.optim):
+        optim.name, optim.momentum, optim.learning_rate = "sgd", 0.9, 0.01
+    result.method.width, result.method.image_size = 0.03125, 28
+    toy = config(**protocol)
+    for name in ("epochs", "batch_size", "checkpoint", "log", "protocol"):
+        result[name] = toy[name]
+    result.data.image_size = 28
+    result.fusion.epochs, result.fusion.batch_size = 2, 12
     return result
 
 

@@ -1,4 +1,4 @@
-"""Processes that train the toy method."""
+"""Processes that train what `toy_worker` does."""
 
 import os
 import socket
@@ -12,8 +12,8 @@ TESTS = Path(__file__).parent
 COUNT = "--xla_force_host_platform_device_count"
 
 
-def start(folder, *, processes, devices):
-    """So many processes, each with so many devices, training the same."""
+def start(folder, names, *, processes, devices):
+    """So many processes, each with so many devices, in trainings of these names."""
     with socket.socket() as free:
         free.bind(("localhost", 0))
         coordinator = f"localhost:{free.getsockname()[1]}"
@@ -28,7 +28,7 @@ def start(folder, *, processes, devices):
     words = [sys.executable, TESTS / "toy_worker.py", folder, coordinator]
     return [
         subprocess.Popen(
-            [*words, str(processes), str(index)],
+            [*words, str(processes), str(index), ",".join(names)],
             env=environ,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -74,15 +74,15 @@ def _train_stage(group: Group, progress: Progress, index: int) -> None:
     ragged = any((order[:, :, 0] < 0).any() for order in orders)
     program = programs.build(stage, group.mesh, ragged=ragged, select=group.validated)
     sources = [feed.example(order) for order in orders]
+    keys = start.stage_keys(group.mesh)(progress.keys, np.int32(index + 1))
     zero_sums: dict[str, Any] = {}
     for metrics, like in zip(program.metrics, sources, strict=True):
-        zero_sums |= programs.zeros(metrics, progress.states, like)
+        zero_sums |= programs.zeros(metrics, progress.states, like, keys)
     if stage.plateau is not None and not group.validated:
         selection.metric_value(zero_sums, stage.plateau.metric)  # or an error, now
     sums = sharding.put(
         zero_sums if progress.sums is None else progress.sums, _by_run(group)
     )
-    keys = start.stage_keys(group.mesh)(progress.keys, np.int32(index + 1))
     compiling, none = time.perf_counter(), np.int32(0)
     compiled = [
         train.lower(progress.states, sums, like, keys, none, none).compile()

@@ -54,8 +54,8 @@ class Program(NamedTuple):
       features: `(variables, source, step) -> pytree`, leading axes R, B, of a
         source whose one order all runs share; or None.
       end_epoch: `(states, tracker, values, epoch) -> (states, tracker)`.
-      metrics: for each pass, `(states, source)`, what a step adds to `sums`; for
-        its shapes.
+      metrics: for each pass, `(states, source, keys)`, what a step adds to `sums`;
+        for its shapes.
       totals: `(variables, source)`, what a step adds to `totals`; for its shapes.
     """
 
@@ -131,6 +131,11 @@ def build(
       select: whether `end_epoch` chooses the best epoch (there is validation).
     """
     features_of = stage.features
+    known: dict[Callable[..., Any], Callable[..., Any]] = {}
+
+    def traced(fn: Callable[..., Any]) -> Callable[..., Any]:
+        """The same function, traced once for all programs that call it."""
+        return known.setdefault(fn, jax.jit(fn, inline=True))
 
     def repeat(
         source: Source, start: Array, stop: Array, body: Callable, carry: Any
@@ -148,7 +153,7 @@ def build(
         valid: Array,
     ) -> tuple[State, Any]:
         key = jax.random.fold_in(key, state.step)
-        new_state, values = train_step(state, taught(batch), key)
+        new_state, values = traced(train_step)(state, taught(batch), key)
         new_sums = sums | {
             name: jax.tree.map(jnp.add, sums[name], value)
             for name, value in values.items()
@@ -180,16 +185,17 @@ def build(
         states, sums = repeat(source, start, stop, body, (states, sums))
         return states, sums, jnp.copy(states.step)
 
-    def step_metrics(train_step: Callable, states: State, source: Source) -> Any:
-        def one(state: State, batch: Batch) -> Any:
-            return train_step(state, taught(batch), jax.random.key(0))[1]
+    def step_metrics(
+        train_step: Callable, states: State, source: Source, keys: Array
+    ) -> Any:
+        def one(state: State, batch: Batch, key: Array) -> Any:
+            return traced(train_step)(state, taught(batch), key)[1]
 
-        return over_runs(one, states, batch_at(source, 0)[0])
+        return over_runs(one, states, batch_at(source, 0)[0], keys)
 
     def predict(variables: Any, batch: Batch) -> Outputs:
-        return stage.predict(
-            variables, batch["features"] if stage.features else batch["image"]
-        )
+        inputs = batch["features"] if stage.features else batch["image"]
+        return traced(stage.predict)(variables, inputs)
 
     def totals_at(variables: Any, source: Source, step: Array | int) -> Any:
         def one(variables: Any, batch: Batch, real: Array) -> Any:

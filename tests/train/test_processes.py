@@ -6,13 +6,14 @@ import signal
 import chex
 import jax
 import pytest
-import toy_worker
 import waiting
 from workers import finish, start
 
 from jaxfer import train
 from jaxfer.errors import ConfigError, DataError, JaxferError
 from jaxfer.train import processes, sharding, waits
+
+NAMES = ("streamed", "resident")
 
 
 def rows_of(folder):
@@ -106,19 +107,19 @@ def test_a_coordinator_needs_to_know_who_comes(words):
 @pytest.mark.usefixtures("use_toy")
 def test_two_processes_killed_and_continued_compute_what_one_does(tmp_path):
     one, two = tmp_path / "one", tmp_path / "two"
-    alone = start(one, processes=1, devices=2)
-    both = start(two, processes=2, devices=1)
+    alone = start(one, NAMES, processes=1, devices=2)
+    both = start(two, NAMES, processes=2, devices=1)
     step = two / "streamed" / "checkpoints" / "run_000" / "1000001"
     waiting.until(step.exists, "the second epoch's first step", workers=both)
     for w, how in zip(both, (signal.SIGKILL, signal.SIGTERM), strict=True):
         w.send_signal(how)
     waiting.ended(both)
-    first, second = finish(start(two, processes=2, devices=1))
+    first, second = finish(start(two, NAMES, processes=2, devices=1))
     assert "continuing at stage first, epoch 1" in first
     assert "trains" in first and "trains" not in second  # one speaks for both
 
     finish(alone)
-    for name in toy_worker.trainings():
+    for name in NAMES:
         assert rows_of(one / name) == rows_of(two / name)
         for selection in ("last", "validation"):
             # To the bit: a sum over two devices has one order only.

@@ -38,7 +38,7 @@ def step(count, devices):
     order = np.stack([np.arange(12).reshape(2, 6) + 7 * r for r in range(count)])
     placed = sharding.put(order.astype(np.int32), sharding.orders(mesh, count))
     source, program = programs.Source(arrays, placed), programs.build(stage, mesh)
-    sums = programs.zeros(program.metrics[0], states, source)
+    sums = programs.zeros(program.metrics[0], states, source, keys)
     sums = sharding.put(sums, sharding.by_run(mesh))
     for at in range(2):
         between = np.int32(at), np.int32(at + 1)
