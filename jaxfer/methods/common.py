@@ -128,7 +128,7 @@ def _erased(
 def read_initial(
     path: str,
     official: Callable[[weights.Arrays], Any] | None,
-    trunk: str,
+    trunk: str | None,
     *,
     batch_norm: bool = True,
 ) -> Any:
@@ -138,7 +138,7 @@ def read_initial(
       path: a file that `jaxfer export` wrote, of which the `trunk` is taken; or any
         that `jaxfer.weights.load_file` reads.
       official: arrays by name -> variables, for the latter.
-      trunk: the name of a part of the network.
+      trunk: the name of a part of the network; None takes all of it.
       batch_norm: whether that part has batch norm, so that a file without its
         statistics has it folded away.
 
@@ -147,7 +147,9 @@ def read_initial(
     """
     if path.endswith(model_file.SUFFIX) and model_file.is_ours(path):
         found, _ = model_file.read(path)
-        part = {kind: {trunk: t[trunk]} for kind, t in found.items() if trunk in t}
+        part = found
+        if trunk is not None:
+            part = {kind: {trunk: t[trunk]} for kind, t in found.items() if trunk in t}
         if "params" not in part:
             raise WeightsError(
                 f"{path} holds no {trunk!r}: expected a file of a model with the same"
@@ -168,19 +170,19 @@ def read_initial(
         return official(weights.load_file(path))
 
 
-def check_initial(path: str, network: nn.Module, images: Array, part: Any) -> None:
+def check_initial(path: str, network: nn.Module, part: Any, *inputs: Array) -> None:
     """Check that variables from a file have places in a network.
 
     Args:
       path: of the file, for messages.
       network: that they are for.
-      images: what it is applied to, of which the shape counts.
       part: of the network's variables.
+      *inputs: what it is applied to, of which the shapes count.
 
     Raises:
       WeightsError: they are of another network, or of another size.
     """
-    like = jax.eval_shape(network.init, jax.random.key(0), images)
+    like = jax.eval_shape(network.init, jax.random.key(0), *inputs)
     with weights.naming(path):
         weights.check_fits(like, part)
 

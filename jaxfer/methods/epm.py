@@ -227,7 +227,7 @@ def create(
         found = common.read_initial(options.initial, official, "efe", batch_norm=False)
         part = {"params": {"efe": {"trunk": found["params"]["efe"]["trunk"]}}}
         images = inputs(jnp.zeros((1, options.image_size, options.image_size, 3)))
-        common.check_initial(options.initial, network, images, part)
+        common.check_initial(options.initial, network, part, images)
         return part
 
     return Method(

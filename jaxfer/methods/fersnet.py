@@ -7,12 +7,13 @@ that. A second stage can train recognition on drawn expressions too.
 """
 
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import ml_collections
+from flax import linen as nn
 from jax import Array
 
 from jaxfer import weights
@@ -59,6 +60,7 @@ def default_config() -> ml_collections.ConfigDict:
             "cycle": 0.5,
         },
         "identity_weights": "",  # released ones of LightCNN-9; "": random features
+        "initial": "",  # of the network: released, or of `jaxfer export --trainable`
     }
     config.data.image_size = 110
     config.log.sheet_epochs = 25  # between sheets of drawn faces; 0: none
@@ -110,6 +112,7 @@ def create(
 
     Raises:
       ConfigError: fields that do not go together, or unknown words.
+      WeightsError: from `pretrained`: a file cannot be read or does not fit.
     """
     _check(config)
     optimizer = create_optimizer(
@@ -167,20 +170,12 @@ def create(
         plateau=create_plateau(config.augmented.optim),
     )
 
-    @lru_cache(maxsize=1)  # checked before the run begins, and read when it does
-    def pretrained() -> Variables:
-        path = config.method.identity_weights
-        with weights.naming(path):
-            found = weights.from_official("lightcnn9", weights.load_file(path))
-        return {"frozen": {"identity": found["params"]}}
-
-    given = recipe.weights["identity"] and config.method.identity_weights
     return Method(
         "fersnet",
         init,
         (joint, augmented) if augments else (joint,),
         augmented.predict if augments else joint.predict,
-        pretrained=pretrained if given else None,
+        pretrained=_pretrained(config, recipe.network, num_classes),
         deployment=recognition.create_deployment(
             config, recipe.network, "recogniser" if augments else "network"
         ),
@@ -244,7 +239,44 @@ def _recognition_alone(
         plateau=create_plateau(config.optim),
     )
     deployment = recognition.create_deployment(config, network, "network")
-    return Method("fersnet", init, (stage,), stage.predict, deployment=deployment)
+    return Method(
+        "fersnet",
+        init,
+        (stage,),
+        stage.predict,
+        pretrained=_pretrained(config, network, num_classes),
+        deployment=deployment,
+    )
+
+
+def _pretrained(
+    config: ml_collections.ConfigDict, network: nn.Module, num_classes: int
+) -> Callable[[], Variables] | None:
+    """Reads the files that the config names; None if it names none."""
+    options = config.method
+    joint = options.multi_task
+    identity = joint and options.weights.identity and options.identity_weights
+    if not identity and not options.initial:
+        return None
+
+    def start() -> Variables:
+        found = common.read_initial(
+            options.initial, partial(weights.from_official, "fersnet"), None
+        )
+        inputs = [_example(config), jnp.zeros((1, num_classes))][: 1 + joint]
+        common.check_initial(options.initial, network, found, *inputs)
+        return {kind: {"network": tree} for kind, tree in found.items()}
+
+    @lru_cache(maxsize=1)  # checked before the run begins, and read when it does
+    def pretrained() -> Variables:
+        found = start() if options.initial else {}
+        if not identity:
+            return found
+        with weights.naming(identity):
+            read = weights.from_official("lightcnn9", weights.load_file(identity))
+        return {**found, "frozen": {"identity": read["params"]}}
+
+    return pretrained
 
 
 def _example(config: ml_collections.ConfigDict) -> Array:

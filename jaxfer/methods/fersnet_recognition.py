@@ -207,7 +207,10 @@ def answer(
 def create_deployment(
     config: ml_collections.ConfigDict, network: nn.Module, name: str
 ) -> Deployment:
-    """Recognition alone, of the network called `name`, without decoder and fused."""
+    """Recognition alone, of the network called `name`, without decoder and fused.
+
+    What another training can start from is all of `network`, decoder included.
+    """
     fused, fold = deployed(network)
 
     def convert(variables: Variables) -> Variables:
@@ -216,7 +219,7 @@ def create_deployment(
     def predict(variables: Variables, images: Array) -> Outputs:
         return answer(config, fused, variables, images)
 
-    return Deployment(convert, predict)
+    return Deployment(convert, predict, lambda variables: part(variables, "network"))
 
 
 def create_predict(

@@ -241,7 +241,7 @@ def create(
     def pretrained() -> Variables:
         found = common.read_initial(options.initial, official, trunk)
         images = jnp.zeros((1, options.image_size, options.image_size, 3))
-        common.check_initial(options.initial, network, images, found)
+        common.check_initial(options.initial, network, found, images)
         part = {kind: {"network": tree} for kind, tree in found.items()}
         return part | ({"average": found} if options.ema else {})
 

@@ -9,7 +9,7 @@ import optax
 import pytest
 
 from jaxfer import losses, models
-from jaxfer.errors import ConfigError
+from jaxfer.errors import ConfigError, WeightsError
 from jaxfer.methods import fersnet, fersnet_recognition
 from jaxfer.methods.fersnet_iteration import create_step
 from jaxfer.methods.fersnet_recipe import create_recipe
@@ -31,8 +31,8 @@ def config(**fields):
     return made
 
 
-def create(made):
-    return fersnet.create(made, num_classes=CLASSES, steps_per_epoch=1)
+def create(made, num_classes=CLASSES):
+    return fersnet.create(made, num_classes=num_classes, steps_per_epoch=1)
 
 
 def batch():
@@ -300,6 +300,24 @@ def test_the_face_recogniser_comes_from_a_file_and_its_absence_is_said(tmp_path)
     chex.assert_trees_all_equal_shapes(found, shapes()["frozen"])
     first = found["identity"]["conv1"]["filter"]["kernel"]
     assert (first == arrays["features.0.filter.weight"].flat[0]).all()
+
+
+def test_training_starts_from_released_weights(tmp_path):
+    rows = golden_rule.load("fersnet")[1]["weights"]["fersnet"]
+    arrays = {row[0]: np.full(row[2], i, np.float32) for i, row in enumerate(rows)}
+    path = tmp_path / "fersnet.npz"
+    np.savez(path, **arrays)
+    fields = {"method.initial": str(path), "method.width": 1.0}
+    fields["method.weights.identity"] = 0.0
+    method = create(config(**fields), 6)
+    fresh = jax.eval_shape(method.init, KEY, None).variables
+    found = method.pretrained()
+    for kind in ("params", "batch_stats"):
+        chex.assert_trees_all_equal_shapes(
+            found[kind]["network"], fresh[kind]["network"]
+        )
+    with pytest.raises(WeightsError, match=r"fersnet\.npz"):
+        create(config(**fields, **{"method.multi_task": False}), 6).pretrained()
 
 
 @pytest.mark.parametrize(
