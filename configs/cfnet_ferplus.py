@@ -4,8 +4,8 @@
     python -m jaxfer.launch --config cfnet_ferplus.py
 
 Paper: no figure on FER+; the recipe is this project's own, small enough for a CPU.
-Ours: 80.2 % on test (constraint fusion, epoch by validation, seed 0; direct fusion
-79.7 %). Hours: 0.9 on 2 CPU cores with another load beside it.
+Ours: 79.2 % on test (constraint fusion, epoch by validation, seed 0; direct fusion
+79.3 %). Hours: 0.45 on 2 CPU cores.
 """
 
 import ml_collections
