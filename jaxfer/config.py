@@ -160,14 +160,18 @@ def read_config(path: Path) -> ml_collections.ConfigDict:
             f" {type(config).__name__}; it should return a ConfigDict, such as a"
             " method's default_config()"
         )
-    given = dict(flatten(config))
-    missing = [name for name, _ in flatten(base_config()) if name not in given]
-    if missing:
+    if missing := missing_fields(config):
         raise ConfigError(
             f"{path} does not give a whole config: it lacks {', '.join(missing)};"
             " start from a method's default_config()"
         )
     return config
+
+
+def missing_fields(config: Mapping[str, Any]) -> list[str]:
+    """Fields of every experiment that a config lacks."""
+    given = dict(flatten(config))
+    return [name for name, _ in flatten(base_config()) if name not in given]
 
 
 def _nearest(name: str, known: list[str]) -> str:
@@ -228,7 +232,7 @@ def _noise_files(options: ml_collections.ConfigDict) -> list[str]:
             "data.label_noise.file is empty; with data.label_noise.kind=file it takes"
             " the path of a list of labels, or several with commas between them"
         )
-    if options.get("confusion") and options.kind != "pair":
+    if options.confusion and options.kind != "pair":
         wrong.append(
             f"data.label_noise.confusion is {options.confusion!r}; it belongs to"
             " data.label_noise.kind=pair, and is empty with any other"

@@ -1,10 +1,10 @@
 """`jaxfer export RUN --output model.safetensors`: a trained model in one file."""
 
 import argparse
-import json
 from pathlib import Path
 
-from jaxfer.errors import ConfigError
+from jaxfer import files
+from jaxfer.errors import CheckpointError, ConfigError
 from jaxfer.weights import model_file
 
 
@@ -30,7 +30,8 @@ def export_run(
 
     Raises:
       ConfigError: trainable, of a method whose network is not used so.
-      CheckpointError: not a finished working folder, no such run or selection.
+      CheckpointError: not a finished working folder, damaged, no such run or
+        selection.
     """
     import jax
 
@@ -55,7 +56,7 @@ def export_run(
         "selection": selection,
         "run": run,
         "trainable": trainable,
-        "results": json.loads(report.read_text())["selections"]
+        "results": files.read_record(report, CheckpointError)["selections"]
         if report.exists()
         else {},
     }

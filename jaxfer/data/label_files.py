@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jaxfer.errors import DataError, first_of
+from jaxfer.files import write_atomically
 
 _SHOWN = 3
 """How many offending entries an error shows."""
@@ -133,10 +134,8 @@ def write_label_file(
     if len(set(names)) < len(names):
         names = [str(file) for file in table.file]
     chosen = np.arange(len(names)) if rows is None else rows
-    draft = path.with_name(path.name + ".part")
-    with draft.open("w", encoding="utf-8", newline="\n") as file:
-        file.writelines(f"{names[row]} {labels[row] + 1}\n" for row in chosen)
-    draft.replace(path)
+    lines = (f"{names[row]} {labels[row] + 1}\n" for row in chosen)
+    write_atomically(path, "".join(lines))
 
 
 def _rows_by_name(files: NDArray[np.str_]) -> dict[str, int]:

@@ -1,6 +1,7 @@
 """What was trained and tested on: the split manifest, and near-identical images."""
 
 import csv
+import io
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jaxfer.data.splits import Fold
+from jaxfer.files import write_atomically
 
 COLUMNS = ("fold", "role", "file", "sha256", "label", "subject")
 
@@ -71,25 +73,23 @@ def write_manifest(
       folds: as `jaxfer.data.splits.make_folds` gives them.
       class_names: in the order of the labels.
     """
-    path = Path(path)
-    draft = path.with_name(path.name + ".part")
-    with draft.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(COLUMNS)
-        for number, fold in enumerate(folds):
-            for role, rows in zip(Fold._fields, fold):
-                writer.writerows(
-                    (
-                        number,
-                        role,
-                        table.file[row],
-                        table.sha256[row],
-                        class_names[table.label[row]],
-                        table.subject[row],
-                    )
-                    for row in rows
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow(COLUMNS)
+    for number, fold in enumerate(folds):
+        for role, rows in zip(Fold._fields, fold):
+            writer.writerows(
+                (
+                    number,
+                    role,
+                    table.file[row],
+                    table.sha256[row],
+                    class_names[table.label[row]],
+                    table.subject[row],
                 )
-    draft.replace(path)
+                for row in rows
+            )
+    write_atomically(Path(path), text.getvalue())
 
 
 def near_duplicates(

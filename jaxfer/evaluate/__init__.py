@@ -22,13 +22,13 @@ def finish(run_dir: str | Path) -> str:
     from jaxfer.evaluate import explained, explanations, synthesis, synthesized
     from jaxfer.evaluate.pictures import image_source
     from jaxfer.evaluate.report import write_report
-    from jaxfer.evaluate.run_folder import load, read_json
+    from jaxfer.evaluate.run_folder import is_measured, load, read_json
     from jaxfer.evaluate.tables import results_table
     from jaxfer.methods import draws_faces
 
     folder, note = load(run_dir), ""
     image_of = image_source(folder)
-    if image_of is not None and not explained.is_measured(folder):
+    if image_of is not None and not is_measured(folder, explained.NAME):
         try:
             explanations.measure(folder.path)
         except JaxferError as error:  # results do not wait for it
@@ -36,7 +36,7 @@ def finish(run_dir: str | Path) -> str:
     if (
         image_of is not None
         and draws_faces(folder.config)
-        and not synthesized.is_measured(folder)
+        and not is_measured(folder, synthesized.NAME)
     ):
         try:
             synthesis.measure(folder.path)

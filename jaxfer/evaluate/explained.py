@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
-from jaxfer.evaluate import figures
+from jaxfer.evaluate import figures, run_folder
 from jaxfer.evaluate.attention import ATTENTION, MASKS, PATTERN
 from jaxfer.evaluate.examples import ImageOf, thumbnail
 from jaxfer.evaluate.overlay import (
@@ -18,9 +18,9 @@ from jaxfer.evaluate.overlay import (
 )
 from jaxfer.evaluate.run_folder import RunFolder
 
-FILE = "explanations.json"
-PICTURES = "explanations.npz"
-"""Arrays of pictures, beside it: means and grids of pattern maps, examples."""
+NAME = "explanations"
+"""Of two files in a run's report/: what was measured, and arrays of pictures, which are
+means and grids of pattern maps, and examples."""
 
 KINDS = {
     "mask": "mask",
@@ -40,11 +40,6 @@ GRAY_LEVEL = (1 / 255) ** 2
 _SIDE = 160
 
 
-def is_measured(folder: RunFolder) -> bool:
-    """Whether `explanations.measure` has finished with this run."""
-    return (folder.path / "report" / FILE).is_file()
-
-
 def explained(
     folder: RunFolder, results: dict[str, Any], image_of: ImageOf | None
 ) -> dict[str, Any] | None:
@@ -55,12 +50,10 @@ def explained(
       results: the content of results.json.
       image_of: reads a face; None leaves out what is drawn over one.
     """
-    found = results.get("explanations")
-    path = folder.path / "report" / PICTURES
-    if found is None or not path.is_file():
+    found = results.get(NAME)
+    arrays = run_folder.pictures(folder, NAME)
+    if found is None or arrays is None:
         return None
-    with np.load(path) as file:
-        arrays = {name: file[name] for name in file.files}
     names = folder.class_names
     masks = found.get("masks")
     curves = []

@@ -16,7 +16,7 @@ from jaxfer import train
 from jaxfer.errors import ConfigError
 from jaxfer.evaluate import insertion, run_folder, told
 from jaxfer.evaluate.attention import ATTENTION, MASKS, PATTERN
-from jaxfer.evaluate.explained import FILE, PICTURES
+from jaxfer.evaluate.explained import NAME
 from jaxfer.evaluate.pattern_maps import (
     Sums,
     add,
@@ -108,10 +108,8 @@ def measure(run_dir: str | Path) -> dict[str, Any] | None:
     if kinds:
         found["masks"] = _masks(restored, runs, asker, kinds)
     pictures |= pictures_of(asker(first), table, tests[0], given, classes)
-    path = folder.path / "report" / FILE
-    path.parent.mkdir(exist_ok=True)
-    arrays: dict[str, Any] = {**pictures}
-    np.savez_compressed(path.with_name(PICTURES), **arrays)
+    path = folder.path / "report" / f"{NAME}.json"
+    run_folder.write_arrays(path.with_suffix(".npz"), pictures)
     run_folder.write_json(path, found)
     return found
 

@@ -1,12 +1,12 @@
 """What a report says in words: the protocol, the splits, and honest limits."""
 
-import csv
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from jaxfer.evaluate import run_folder
 from jaxfer.evaluate.run_folder import RunFolder
 
 _PROTOCOLS = {
@@ -45,16 +45,12 @@ def splits(folder: RunFolder) -> list[dict[str, Any]]:
       `subjects_train` and `subjects_test`, and `shared`, the subjects on both
       sides (None where subjects are unknown). Empty without a manifest.
     """
-    path = folder.path / "split_manifest.csv"
-    if not path.is_file():
-        return []
     images: Counter[tuple[int, str]] = Counter()
     subjects: dict[tuple[int, bool], set[str]] = {}
-    with path.open(newline="", encoding="utf-8") as file:
-        for row in csv.DictReader(file):
-            fold, role = int(row["fold"]), row["role"]
-            images[fold, role] += 1
-            subjects.setdefault((fold, role == "test"), set()).add(row["subject"])
+    for row in run_folder.manifest(folder) or ():
+        fold, role = int(row["fold"]), row["role"]
+        images[fold, role] += 1
+        subjects.setdefault((fold, role == "test"), set()).add(row["subject"])
     table = []
     for fold in sorted({fold for fold, _ in images}):
         train, test = (subjects.get((fold, side), {""}) for side in (False, True))

@@ -1,6 +1,5 @@
 """A trained recogniser as a judge of another model's pictures."""
 
-import csv
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -126,14 +125,13 @@ def open_judge(path: Path, class_names: list[str]) -> Judge:
 
 def _trained(folder: RunFolder) -> dict[int, set[str]] | None:
     """Hashes of what the runs of each fold were trained and chosen on."""
-    path = folder.path / "split_manifest.csv"
-    if not path.is_file():
+    rows = run_folder.manifest(folder)
+    if rows is None:
         return None
     found: dict[int, set[str]] = {run.fold: set() for run in folder.runs}
-    with path.open(newline="", encoding="utf-8") as file:
-        for row in csv.DictReader(file):
-            if row["role"] != "test":
-                found.setdefault(int(row["fold"]), set()).add(row["sha256"])
+    for row in rows:
+        if row["role"] != "test":
+            found.setdefault(int(row["fold"]), set()).add(row["sha256"])
     return found
 
 

@@ -14,6 +14,9 @@ from jaxfer.evaluate.tables import BY_RATE
 
 _ANSWERS = ("memorised", "corrected", "other")
 
+_WRONG = ("index", "label", "given", "logits/decision")
+"""Arrays of wrong_labels_*.npz."""
+
 _FREE = ("num_seeds", "parallel_folds")
 """Fields of a protocol in which two runs that are compared may differ."""
 
@@ -21,13 +24,11 @@ _FREE = ("num_seeds", "parallel_folds")
 def _answers(run: Run, selection: str) -> dict[str, float] | None:
     """Shares of a run's wrong-labelled training images by the model's answer."""
     path = run.path / f"wrong_labels_{PREDICTIONS[selection]}.npz"
-    if not path.is_file():
+    arrays = run_folder.outputs(path, _WRONG)
+    if arrays is None or not len(arrays["label"]):
         return None
-    with np.load(path) as arrays:
-        true, given = arrays["label"], arrays["given"]
-        answer = arrays["logits/decision"].argmax(axis=1)
-    if not len(true):
-        return None
+    true, given = arrays["label"], arrays["given"]
+    answer = arrays["logits/decision"].argmax(axis=1)
     memorised, corrected = np.mean(answer == given), np.mean(answer == true)
     return {
         "memorised": float(memorised),
@@ -38,11 +39,8 @@ def _answers(run: Run, selection: str) -> dict[str, float] | None:
 
 def _count(run: Run) -> int:
     """How many of a run's training labels are wrong."""
-    path = run.path / "wrong_labels_last.npz"
-    if not path.is_file():
-        return 0
-    with np.load(path) as arrays:
-        return len(arrays["index"])
+    arrays = run_folder.outputs(run.path / "wrong_labels_last.npz", _WRONG)
+    return 0 if arrays is None else len(arrays["index"])
 
 
 def entries(folder: RunFolder) -> list[dict[str, Any]]:

@@ -1,12 +1,14 @@
 """Reading a finished run's folder: facts, learning curves, predictions."""
 
-import csv
+import io
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from jaxfer import files
 from jaxfer.data.label_files import label_files
 from jaxfer.errors import DataError
 
@@ -64,27 +66,19 @@ class RunFolder(NamedTuple):
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The content of a JSON file; a damaged one is a `DataError`."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
-        raise DataError(
-            f"{path} should be a JSON file that a run wrote, but cannot be read: "
-            f"{error}. Restore it, or train again into a new folder."
-        ) from error
+    """The content of one of a run's JSON files; a damaged one is a `DataError`."""
+    return files.read_record(path, DataError)
 
 
-def write_text(path: Path, text: str) -> Path:
+def write_text(path: Path, content: str | bytes) -> Path:
     """Writes so that a reader finds the old file or the new one, never a part.
 
     Raises:
       DataError: if the disk is full, or the folder cannot be written.
     """
-    partial = path.with_name(path.name + ".partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(text, encoding="utf-8")
-        return partial.replace(path)
+        return files.write_atomically(path, content)
     except OSError as error:
         raise DataError(
             f"{path} could not be written ({error}). Free some space or allow "
@@ -97,6 +91,39 @@ def write_json(path: Path, content: Any) -> Path:
     """`write_text` of strict JSON."""
     text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
     return write_text(path, text + "\n")
+
+
+def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> Path:
+    """`write_text` of compressed arrays."""
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
+    return write_text(path, buffer.getvalue())
+
+
+def is_measured(folder: RunFolder, name: str) -> bool:
+    """Whether the report's section of this name has been measured.
+
+    Args:
+      folder: the run.
+      name: of two files in RUN/report, what was found as JSON and pictures as .npz.
+    """
+    report = folder.path / "report"
+    return all((report / f"{name}.{kind}").is_file() for kind in ("json", "npz"))
+
+
+def pictures(
+    folder: RunFolder, name: str, needed: Sequence[str] = ()
+) -> dict[str, np.ndarray] | None:
+    """The arrays of a measured section's pictures; None where it is not measured.
+
+    Raises:
+      DataError: they are damaged.
+    """
+    path = folder.path / "report" / f"{name}.npz"
+    if not is_measured(folder, name):
+        return None
+    advice = files.RECORDS[f"{name}.json"].advice
+    return files.read_arrays(path, DataError, needed=needed, advice=advice)
 
 
 def load(path: str | Path) -> RunFolder:
@@ -161,22 +188,46 @@ def read_history(path: Path) -> History:
     """
     if not path.is_file():
         return {}
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
+    kinds: dict[str, Any] = {"stage": str, "seed": int, "fold": int, "epoch": int}
+    advice = "restore it, or delete it and have no learning curves"
+    rows = files.read_rows(path, DataError, columns=kinds, advice=advice)
     unique = {
         (r["seed"], r["fold"], r.get("noise"), r["stage"], r["epoch"]): r for r in rows
     }
-    kinds: dict[str, Any] = {"stage": str, "seed": int, "fold": int, "epoch": int}
     names = rows[0].keys() if rows else ()
-    return {
-        name: np.array(
-            [
-                kinds[name](row[name]) if name in kinds else float(row[name] or "nan")
-                for row in unique.values()
-            ]
-        )
-        for name in names
-    }
+
+    def value(name: str, text: str) -> Any:
+        return kinds[name](text) if name in kinds else float(text or "nan")
+
+    try:
+        return {
+            name: np.array([value(name, row[name]) for row in unique.values()])
+            for name in names
+        }
+    except ValueError as error:
+        raise files.damaged(path, DataError, "numbers", str(error), advice) from error
+
+
+def manifest(folder: RunFolder) -> list[dict[str, str]] | None:
+    """The rows of split_manifest.csv; None where there is none.
+
+    Raises:
+      DataError: it is damaged.
+    """
+    path = folder.path / "split_manifest.csv"
+    if not path.is_file():
+        return None
+    advice = (
+        f"delete it and {path.with_name('data.json')}, and run the training command"
+        " again, which makes both anew and trains nothing twice"
+    )
+    columns = ("fold", "role", "sha256", "subject")
+    rows = files.read_rows(path, DataError, columns=columns, advice=advice)
+    wrong = [row["fold"] for row in rows if not row["fold"].isdecimal()]
+    if wrong:
+        found = f"a fold {wrong[0]!r}"
+        raise files.damaged(path, DataError, "numbers of folds", found, advice)
+    return rows
 
 
 def epochs_of(history: History, run: Run, stage: str) -> History:
@@ -203,10 +254,27 @@ def predictions(run: Run, selection: str) -> dict[str, np.ndarray] | None:
       has them `logits/<head>` (n, K) and `features/<name>` (n,).
     """
     path = run.path / f"predictions_{PREDICTIONS[selection]}.npz"
+    return outputs(path, ("index", "label", "logits/decision"))
+
+
+def outputs(path: Path, needed: Sequence[str]) -> dict[str, np.ndarray] | None:
+    """What a run's models answered, one of its .npz files; None where it is absent.
+
+    Raises:
+      DataError: the file is damaged, or its arrays are of different lengths.
+    """
     if not path.is_file():
         return None
-    with np.load(path) as arrays:
-        return {name: arrays[name] for name in arrays.files}
+    advice = (
+        f"delete it and {path.with_name('finished.json')}, and run the training command"
+        " again, which makes both anew from the last checkpoint"
+    )
+    arrays = files.read_arrays(path, DataError, needed=needed, advice=advice)
+    lengths = {name: len(array) for name, array in arrays.items() if array.ndim}
+    if len({*lengths.values()}) > 1 or len(lengths) < len(arrays):
+        found = f"lengths {lengths}"
+        raise files.damaged(path, DataError, "a row for each image", found, advice)
+    return arrays
 
 
 def by_rate(folder: RunFolder) -> list[tuple[float, RunFolder]]:

@@ -23,7 +23,7 @@ from jaxfer.evaluate.recognised import Drawn, answers_of, compared
 from jaxfer.evaluate.restored import check_same_data, restore
 from jaxfer.evaluate.samples import people_in_turn
 from jaxfer.evaluate.selections import spread
-from jaxfer.evaluate.synthesized import FILE, PICTURES
+from jaxfer.evaluate.synthesized import NAME
 from jaxfer.methods import draws_faces
 from jaxfer.train.inputs import corruption
 
@@ -100,12 +100,11 @@ def measure(
     if asked:
         sha256 = restored.dataset.table.sha256
         found["recognisers"][str(judge)] = _judged(asked, parts, names, sha256)
-    path = folder.path / "report" / FILE
-    path.parent.mkdir(exist_ok=True)
+    path = folder.path / "report" / f"{NAME}.json"
     if path.is_file():
         found = _with_earlier(found, run_folder.read_json(path))
-    arrays: dict[str, Any] = _grid(restored, runs[0], draw, len(names))
-    np.savez_compressed(path.with_name(PICTURES), **arrays)
+    arrays = _grid(restored, runs[0], draw, len(names))
+    run_folder.write_arrays(path.with_suffix(".npz"), arrays)
     run_folder.write_json(path, found)
     return found
 

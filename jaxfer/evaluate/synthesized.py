@@ -4,14 +4,15 @@ from typing import Any
 
 import numpy as np
 
-from jaxfer.evaluate import face_grid, sheet
+from jaxfer.evaluate import face_grid, run_folder, sheet
 from jaxfer.evaluate.examples import thumbnail
 from jaxfer.evaluate.overlay import grown
 from jaxfer.evaluate.run_folder import RunFolder
 
-FILE = "synthesis.json"
-PICTURES = "synthesis.npz"
-"""Arrays of the grid that the report shows, beside it."""
+NAME = "synthesis"
+"""Of two files in a run's report/: what was measured, and arrays of the grid."""
+
+_ARRAYS = ("person", "source", "source_label", "drawn", "real", "has_real")
 
 SHEET = "synthesis.png"
 """The grid of the report as a picture, beside it."""
@@ -29,11 +30,6 @@ PAIRS = {
 _SIDE = 128
 
 
-def is_measured(folder: RunFolder) -> bool:
-    """Whether `synthesis.measure` has finished with this run."""
-    return (folder.path / "report" / FILE).is_file()
-
-
 def synthesized(folder: RunFolder, results: dict[str, Any]) -> dict[str, Any] | None:
     """What the report's section shows, or None where nothing was measured.
 
@@ -43,17 +39,15 @@ def synthesized(folder: RunFolder, results: dict[str, Any]) -> dict[str, Any] | 
       folder: the run.
       results: the content of results.json.
     """
-    found = results.get("synthesis")
-    path = folder.path / "report" / PICTURES
-    if found is None or not path.is_file():
+    found = results.get(NAME)
+    arrays = run_folder.pictures(folder, NAME, _ARRAYS)
+    if found is None or arrays is None:
         return None
-    with np.load(path) as file:
-        arrays = {name: file[name] for name in file.files}
     names = folder.class_names
     figure = face_grid.draw(
         grid_rows(arrays, names), "Synthesised expressions", _subtitle(folder, found)
     )
-    sheet.save(figure, path.with_name(SHEET))
+    sheet.save(figure, folder.path / "report" / SHEET)
     return {**found, "kinds": KINDS, "pairs": PAIRS, "grid": _cells(arrays, names)}
 
 

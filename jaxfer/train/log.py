@@ -4,45 +4,29 @@ import csv
 import errno
 import io
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from jaxfer.errors import CheckpointError
+from jaxfer import files
+from jaxfer.errors import CheckpointError, JaxferError
 
 FIRST = ["seed", "fold", "noise", "stage", "epoch", "step", "seconds", "lr_scale"]
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Write a file so that a reader sees the old one or the new one, whole."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    with temporary.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())  # or a power cut may leave an empty file
-    temporary.replace(path)
-
-
 def write_json(path: Path, value: Any) -> None:
-    """`write_atomically` of indented JSON."""
-    write_atomically(path, json.dumps(value, indent=2, sort_keys=True) + "\n")
+    """Write indented JSON, whole or not at all."""
+    files.write_atomically(path, json.dumps(value, indent=2, sort_keys=True) + "\n")
 
 
-def read_json(path: Path) -> Any:
-    """The content of a file that `write_json` wrote.
+def read_json(path: Path) -> dict[str, Any]:
+    """The content of one of a run's JSON files; see `jaxfer.files.RECORDS`.
 
     Raises:
       CheckpointError: it is damaged.
       FileNotFoundError: there is none.
     """
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:  # of UTF-8 as of JSON
-        raise CheckpointError(
-            f"{path} is damaged: expected JSON that a run wrote, found {error}; restore"
-            " it, or train again into another folder"
-        ) from error
+    return files.read_record(path, CheckpointError)
 
 
 class MetricsLog:
@@ -79,23 +63,25 @@ class MetricsLog:
             with self._path.open(newline="", encoding="utf-8") as file:
                 text = file.read()
         except UnicodeDecodeError as error:
-            raise CheckpointError(
-                f"{self._path} is damaged: expected a table as text, found {error};"
-                " restore it, or move it away and lose the curves until here"
-            ) from error
+            raise self._damaged("a table as text", str(error)) from error
         whole = text[: text.rfind("\n") + 1]
+        if not whole:  # the header comes with the file, never in parts
+            raise self._damaged("a header", repr(text))
         reader = csv.DictReader(io.StringIO(whole, newline=""))
         self._fields = list(reader.fieldnames or FIRST)
         self._rows = list(reader)
         ragged = [row for row in self._rows if None in row or None in row.values()]
         if ragged or self._fields[: len(FIRST)] != FIRST:
-            raise CheckpointError(
-                f"{self._path} is damaged: expected columns {', '.join(FIRST)}, ... and"
-                f" rows of that length, found {ragged[:1] or self._fields[:8]}; restore"
-                " it, or move it away and lose the curves until here"
+            raise self._damaged(
+                f"columns {', '.join(FIRST)}, ... and rows of that length",
+                str(ragged[:1] or self._fields[:8]),
             )
         if whole != text:
             self._write_all()
+
+    def _damaged(self, expected: str, found: str) -> JaxferError:
+        advice = "restore it, or move it away and lose the curves until here"
+        return files.damaged(self._path, CheckpointError, expected, found, advice)
 
     def keep(self, wanted: Callable[[dict[str, str]], bool]) -> None:
         """Drop the rows that a continued run will write again."""
@@ -122,12 +108,11 @@ class MetricsLog:
                 self._add_events(row)
 
     def _write_all(self) -> None:
-        temporary = self._path.with_name(".metrics.csv.tmp")
-        with temporary.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, self._fields)
-            writer.writeheader()
-            writer.writerows(self._rows)
-        temporary.replace(self._path)
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, self._fields)
+        writer.writeheader()
+        writer.writerows(self._rows)
+        files.write_atomically(self._path, text.getvalue())
 
     def _add_events(self, row: dict[str, Any]) -> None:
         from tensorboardX import SummaryWriter

@@ -114,8 +114,16 @@ def _mark_finished(
 
 
 def is_finished(run: Run) -> bool:
-    """Whether a run's results are all there."""
-    return (run.folder / FINISHED).exists()
+    """Whether a run's results are all there.
+
+    Raises:
+      CheckpointError: they are said to be, but by a damaged file.
+    """
+    path = run.folder / FINISHED
+    if not path.exists():
+        return False
+    read_json(path)  # before hours of training the others, not after
+    return (run.folder / "predictions_last.npz").exists()
 
 
 def data_facts(
@@ -129,7 +137,8 @@ def data_facts(
     validation part. What was found before is read, not searched again.
 
     Raises:
-      CheckpointError: the folder belongs to other images, labels or folds.
+      CheckpointError: the folder belongs to other images, labels or folds, or its
+        data.json is damaged.
     """
     path, table = workdir / "data.json", dataset.table
     found = fingerprint(dataset, folds)

@@ -99,7 +99,7 @@ def _rates(
     if not options.kind:
         return [_Noise()]
     if options.kind in noise.KINDS:
-        matrix = options.get("confusion")  # which older configs lack
+        matrix = options.confusion
         classes = len(dataset.class_names)
         confusion = noise.read_confusion(matrix, classes) if matrix else None
         return [_drawn(options.kind, r, dataset, confusion) for r in options.rates]

@@ -6,8 +6,8 @@ import jax
 import ml_collections
 
 import jaxfer
-from jaxfer.config import differences
-from jaxfer.errors import CheckpointError, ConfigError
+from jaxfer.config import differences, missing_fields
+from jaxfer.errors import CheckpointError, ConfigError, first_of
 from jaxfer.train import processes
 from jaxfer.train.log import read_json, write_json
 
@@ -65,5 +65,11 @@ def read_config(workdir: Path) -> ml_collections.ConfigDict:
             " `python -m jaxfer.launch` writes."
         )
     values = read_json(path)
-    values.pop("jaxfer_version", None)
+    version = values.pop("jaxfer_version", "unknown")
+    if missing := missing_fields(values):
+        raise CheckpointError(
+            f"{path} is not a whole config: it was written by jaxfer {version}, and"
+            f" lacks {first_of(missing)}. Restore it, add what {jaxfer.__version__}"
+            " expects, or train again into another folder."
+        )
     return ml_collections.ConfigDict(values)

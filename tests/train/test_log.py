@@ -44,6 +44,8 @@ def test_new_columns_come_where_they_appear(tmp_path):
 @pytest.mark.parametrize(
     ("content", "found"),
     [
+        (b"", "expected a header, found ''"),
+        (b"seed,fold,noi", "expected a header, found 'seed,fold,noi'"),
         (b"\xff\xfe\x00\x81", "can't decode"),
         (b"a,b\r\n1,2\r\n", "'a', 'b'"),
         ((",".join(FIRST) + "\r\n0,0\r\n").encode(), "'seed': '0'"),
@@ -59,8 +61,8 @@ def test_a_damaged_log_is_named_and_left_alone(tmp_path, content, found):
 @pytest.mark.parametrize("content", [b"", b'{"a": ', b"\xff\xfe"])
 def test_damaged_json_is_named(tmp_path, content):
     path = tmp_path / "plan.json"
-    write_json(path, {"a": 1})
-    assert read_json(path) == {"a": 1}
+    write_json(path, {"resident": True, "together": False})
+    assert read_json(path) == {"resident": True, "together": False}
     path.write_bytes(content)
     with pytest.raises(CheckpointError, match=r"plan\.json is damaged"):
         read_json(path)
