@@ -1,7 +1,6 @@
 """Where a run writes its figures: metrics.csv and TensorBoard events."""
 
 import csv
-import errno
 import io
 import json
 from collections.abc import Callable
@@ -9,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxfer import files
-from jaxfer.errors import CheckpointError, JaxferError
+from jaxfer.errors import FULL, CheckpointError, JaxferError, system_errors
 
 FIRST = ["seed", "fold", "noise", "stage", "epoch", "step", "seconds", "lr_scale"]
 
@@ -142,15 +141,8 @@ def _text(value: Any) -> str:
 
 
 def is_full_disk(error: BaseException) -> bool:
-    """Whether an error, or what caused it, is a full disk; Orbax tells by text."""
-    seen: BaseException | None = error
-    while seen is not None:
-        if getattr(seen, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
-            return True
-        if "No space left on device" in str(seen) or "quota exceeded" in str(seen):
-            return True
-        seen = seen.__cause__ or seen.__context__
-    return False
+    """Whether an error comes from a disk, or a quota, that is full."""
+    return bool(system_errors(error) & FULL)
 
 
 def full_disk(error: BaseException, folder: Path) -> CheckpointError:
