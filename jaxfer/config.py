@@ -14,12 +14,17 @@ from typing import Any
 
 import ml_collections
 
-from jaxfer.config_rules import unmet
+from jaxfer.config_rules import SEED, unmet
 from jaxfer.data.label_files import label_files
 from jaxfer.errors import ConfigError
 
 VOLATILE = ("workdir", "checkpoint", "log", "data.dir", "data.workers")
 """Fields that may differ when a run continues: they do not change its result."""
+
+
+_PACKAGE = Path(__file__).resolve().parent
+_FOLDERS = (_PACKAGE.parent / "configs", _PACKAGE / "_configs")
+"""Of the shipped configs: in a checkout, and inside an installed wheel."""
 
 
 def optimizer_config() -> ml_collections.ConfigDict:
@@ -120,20 +125,29 @@ def find_config(name: str) -> Path:
     Raises:
       ConfigError: no such file; names the nearest shipped config.
     """
-    package = Path(__file__).resolve().parent
-    folders = [Path(), package.parent / "configs", package / "_configs"]
     for candidate in (name, f"{name}.py"):
-        for folder in folders:
+        for folder in (Path(), *_FOLDERS):
             path = folder / candidate
             if path.is_file():
                 return path.resolve()
-    shipped = sorted(
-        p.name for f in folders[1:] for p in f.glob("*.py") if p.name[0] != "_"
-    )
     raise ConfigError(
         f"no config {name!r}: expected a file, or one of the shipped configs"
-        f" {', '.join(shipped)}.{_nearest(Path(name).stem + '.py', shipped)}"
+        f" {', '.join(_shipped())}.{_nearest(Path(name).stem + '.py', _shipped())}"
     )
+
+
+def nearest_config(name: str) -> str:
+    """The config that a word means: itself, or a shipped one; empty where none."""
+    try:
+        find_config(name)
+        return name
+    except ConfigError:
+        near = difflib.get_close_matches(f"{Path(name).stem}.py", _shipped(), n=1)
+        return near[0] if near else ""
+
+
+def _shipped() -> list[str]:
+    return sorted(p.name for f in _FOLDERS for p in f.glob("*.py") if p.name[0] != "_")
 
 
 def read_config(path: Path) -> ml_collections.ConfigDict:
@@ -207,21 +221,45 @@ def validate(config: ml_collections.ConfigDict) -> None:
     """Check words and ranges before anything slow begins.
 
     Raises:
-      ConfigError: lists every field that is wrong, and what it takes.
+      ConfigError: lists every field that is missing or wrong, and what it takes.
     """
-    values = dict(flatten(config))
+    if missing := missing_fields(config):
+        raise ConfigError(
+            f"the config is not whole: it lacks {', '.join(missing)};"
+            " start from a method's default_config()"
+        )
     wrong = [
         f"{field} is {value!r}; it takes {expected}"
-        for field, value in values.items()
+        for field, value in flatten(config)
         if (expected := unmet(field, value))
     ]
-    if values["protocol.kind"] != "given" and values["protocol.folds"] < 2:
-        wrong.append(
-            f"protocol.folds is {values['protocol.folds']}; it takes 2 or more"
-        )
-    wrong += _noise_files(config.data.label_noise)
+    wrong += _contradictions(config)
     if wrong:
-        raise ConfigError("the config is not valid:\n  " + "\n  ".join(wrong))
+        field = wrong[0].split(" ", 1)[0]
+        raise ConfigError(
+            "the config is not valid:\n  "
+            + "\n  ".join(wrong)
+            + f"\nSet fields in the config file, or as --config.{field}=VALUE."
+        )
+
+
+def _contradictions(config: ml_collections.ConfigDict) -> list[str]:
+    """Fields that other fields forbid, each of them right by itself."""
+    protocol, wrong = config.protocol, []
+    if protocol.kind != "given" and protocol.folds == 1:
+        wrong.append(
+            "protocol.folds is 1; it takes 2 or more with"
+            f" protocol.kind={protocol.kind}"
+        )
+    fields = {"seed": config.seed, "protocol.num_seeds": protocol.num_seeds}
+    if not any(map(unmet, fields, fields.values())) and unmet(
+        "seed", sum(fields.values()) - 1
+    ):
+        wrong.append(
+            f"protocol.num_seeds is {protocol.num_seeds}; from seed {config.seed} on,"
+            f" that leads beyond the largest, {SEED.high:,}"
+        )
+    return wrong + _noise_files(config.data.label_noise)
 
 
 def _noise_files(options: ml_collections.ConfigDict) -> list[str]:
