@@ -37,6 +37,7 @@ def main() -> None:
     parser.add_argument("--short", action="store_true", help="only see that it runs")
     args = parser.parse_args()
     cpu.apply()
+    cpu.tell()
     epochs = 1 if args.short else args.epochs
     found = {way: measure(way, epochs, args.short) for way in ("never", "always")}
     ratio = {k: found["never"][k] / found["always"][k] for k in ("total", "stages")}

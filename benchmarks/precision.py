@@ -65,4 +65,5 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
 
 if __name__ == "__main__":
     cpu.apply()
+    cpu.tell()
     main()

@@ -18,6 +18,9 @@ _COMMANDS = {
     "synthesize": ("jaxfer.synthesize", "draw faces with other expressions"),
 }
 
+_COMPILING = ("evaluate", "export", "predict", "explain", "synthesize")
+"""Commands whose programs are kept for the next time; `train` sees to its own."""
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
@@ -44,6 +47,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.print_help()
         return 2
     try:
+        if args.command in _COMPILING:
+            from jaxfer import cpu
+
+            cpu.use_compilation_cache()
         return importlib.import_module(_COMMANDS[args.command][0]).main(args)
     except JaxferError as error:
         print(f"error: {error}", file=sys.stderr)

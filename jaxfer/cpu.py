@@ -5,6 +5,7 @@ Those of the CPU must stand in the environment before the process starts, so
 changed.
 """
 
+import functools
 import os
 import platform
 import sys
@@ -43,14 +44,14 @@ def settings(environ: Mapping[str, str]) -> dict[str, str]:
         return {}
     if environ.get("JAX_PLATFORMS", "cpu") != "cpu" or _has_accelerator():
         return {}
-    added = {APPLIED: "1"}
+    added = {}
     if "GLIBC_TUNABLES" not in environ:
         added["GLIBC_TUNABLES"] = _MALLOC
     flags = environ.get("XLA_FLAGS", "")
     # A jaxlib that does not know a flag refuses to start: add it where it was seen.
     if version("jaxlib").startswith(_YNN_KNOWN) and _YNN.split("=")[0] not in flags:
         added["XLA_FLAGS"] = f"{flags} {_YNN}".strip()
-    return added
+    return {APPLIED: ",".join(added) or "1", **added}
 
 
 def _has_accelerator() -> bool:
@@ -61,8 +62,9 @@ def _has_accelerator() -> bool:
 
 
 def apply() -> None:
-    """Start this process again with `settings`, saying which; or do nothing.
+    """Start this process again with `settings`, or do nothing.
 
+    Nothing is printed: `say` tells, once nothing that the user gave can be wrong.
     A process that has imported JAX already, or that reads its commands from a
     person, is somebody else's and stays.
     """
@@ -71,19 +73,41 @@ def apply() -> None:
     added = settings(os.environ)
     if not added:
         return
-    shown = " ".join(f"{k}={v}" for k, v in added.items() if k != APPLIED)
-    if shown:
-        print(f"CPU settings: {shown} (turn off with {APPLIED}=0)", file=sys.stderr)
     os.environ.update(added)
     sys.stdout.flush()
     sys.stderr.flush()
     os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 
+@functools.cache  # once in a process
+def tell() -> None:
+    """Print what `apply` has set before this process started again, if it did."""
+    names = os.environ.get(APPLIED, "").split(",")
+    shown = " ".join(f"{k}={os.environ[k]}" for k in names if k in os.environ)
+    if shown:
+        print(f"CPU settings: {shown} (turn off with {APPLIED}=0)", file=sys.stderr)
+
+
+def say(line: str) -> None:
+    """Print a line of a training; before the first, what `tell` does."""
+    tell()
+    print(line)
+
+
 def use_compilation_cache() -> None:
-    """Keep compiled programs between processes, unless the user chose a place."""
+    """Keep compiled programs between processes, unless the user chose a place.
+
+    JAX is not imported for that: where it is not yet, its variable is set.
+    """
+    if "JAX_COMPILATION_CACHE_DIR" in os.environ:
+        return
+    cache = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser()
+    place = str(cache / "jaxfer" / "xla")
+    if "jax" not in sys.modules:
+        os.environ["JAX_COMPILATION_CACHE_DIR"] = place
+        return
     import jax
 
-    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-        cache = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser()
-        jax.config.update("jax_compilation_cache_dir", str(cache / "jaxfer" / "xla"))
+    option = "jax_compilation_cache_dir"
+    if getattr(jax.config, option) is None:
+        jax.config.update(option, place)

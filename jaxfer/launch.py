@@ -4,6 +4,7 @@ Any field of the config is set as `--config.optim.learning_rate=3e-4`. The
 same command continues a run that was stopped.
 """
 
+import difflib
 import functools
 import shlex
 import sys
@@ -29,6 +30,9 @@ _COORDINATOR = flags.DEFINE_string(
 _NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "How many there are.")
 _PROCESS_ID = flags.DEFINE_integer("process_id", None, "Which this is, from 0.")
 
+_OURS = ("config", "workdir", "coordinator", "num_processes", "process_id")
+_OVERRIDES = ("config.", "noconfig.")
+
 _USAGE = """\
 usage: {program} --config NAME [--config.FIELD=VALUE ...] [--workdir DIR]
 
@@ -51,30 +55,92 @@ _HELP = ("-h", "-help", "--help", "--helpshort", "--helpfull")
 
 
 def resolve(argv: Sequence[str]) -> list[str]:
-    """Command-line words with `--config NAME` made a path, all of it checked.
+    """Command-line words with `--config NAME` made a path; no config is read.
 
     Raises:
-      ConfigError: no such config, a file that does not give one, or an override
-        of a field that it does not have.
+      ConfigError: a word that is no flag, or no config of that name.
     """
-    words, path, overrides = list(argv), None, []
-    for i, word in enumerate(words):
-        if word in ("--config", "-config") and i + 1 < len(words):
+    words, path = list(argv), None
+    i = 1
+    while i < len(words):
+        name, value = _parts(words[i])
+        flag = _flag(words[i], name)
+        takes = value is None and not flag.boolean and i + 1 < len(words)
+        if name == "config" and value is not None:
+            path = configs.find_config(value)
+            words[i] = f"--config={path}"
+        elif name == "config" and takes:
             path = configs.find_config(words[i + 1])
             words[i + 1] = str(path)
-        elif word.startswith(("--config=", "-config=")):
-            path = configs.find_config(word.split("=", 1)[1])
-            words[i] = f"--config={path}"
-        elif word.startswith("--config."):
-            overrides.append(word[len("--config.") :].split("=", 1)[0])
+        elif name.startswith(_OVERRIDES) and takes:
+            # Whether it is a field that takes no value, the config has to tell.
+            takes = not words[i + 1].startswith("--")
+        i += 2 if takes else 1
     if path is None:
         raise ConfigError(
             "name a config: python -m jaxfer.launch --config quickstart.py"
         )
-    config = configs.read_config(path)
-    for field in overrides:
-        configs.check_field(config, field)
     return words
+
+
+def check_fields(argv: Sequence[str]) -> None:
+    """Check the config that resolved words name, and that it has their fields.
+
+    Raises:
+      ConfigError: the file gives no config, or one without such a field.
+    """
+    parts = [_parts(word) for word in argv[1:]]
+    names = [name for name, _ in parts]
+    at = names.index("config")
+    path = parts[at][1] or argv[at + 2]
+    config = configs.read_config(Path(path))
+    for name in names:
+        if name.startswith(_OVERRIDES):
+            configs.check_field(config, name.split(".", 1)[1])
+
+
+def _parts(word: str) -> tuple[str, str | None]:
+    """A flag's name, empty where a word is none, and its value if that is within."""
+    if not word.startswith("-"):
+        return "", None
+    name, equals, value = word.lstrip("-").partition("=")
+    return name, value if equals else None
+
+
+def _flag(word: str, name: str) -> "flags.Flag":
+    """The flag of a name; that of --config for the fields.
+
+    Raises:
+      ConfigError: there is none; names the nearest of the launcher's.
+    """
+    found = flags.FLAGS
+    if name.startswith(_OVERRIDES):
+        return found["config"]
+    if name in found:
+        return found[name]
+    if name.startswith("no") and name[2:] in found and found[name[2:]].boolean:
+        return found[name[2:]]
+    raise ConfigError(
+        f"unexpected {word!r}.{_nearest(word, name)} The launcher takes --config NAME,"
+        f" --config.FIELD=VALUE, {', '.join(f'--{n}' for n in _OURS[1:])}."
+    )
+
+
+def _nearest(word: str, name: str) -> str:
+    """What may have been meant by a word that is no flag, as a sentence."""
+    if not name:
+        name, equals, _ = word.partition("=")
+        config = configs.nearest_config(word)
+        if config or not equals:
+            return f" Did you mean --config {config}?" if config else ""
+    fields = [field for field, _ in configs.flatten(configs.base_config())]
+    inner = [field for field in fields if field.rsplit(".", 1)[-1] == name]
+    near = difflib.get_close_matches(name, (*_OURS, *fields), n=1, cutoff=0.5)
+    if name not in fields and len(inner) == 1:
+        near = inner
+    if not near:
+        return ""
+    return f" Did you mean --{'' if near[0] in _OURS else 'config.'}{near[0]}?"
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -84,10 +150,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     if any(word in _HELP for word in words[1:]):
         print(_USAGE.format(program=program), end="")
         return
-    cpu.apply()  # before a config file imports JAX
     train = functools.partial(_train, command=f"{program} {shlex.join(words[1:])}")
     try:
-        app.run(train, argv=resolve(words), flags_parser=_parse)
+        resolved = resolve(words)
+        cpu.apply()  # before a config file imports JAX
+        check_fields(resolved)
+        app.run(train, argv=resolved, flags_parser=_parse)
     except JaxferError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
@@ -104,10 +172,9 @@ def _parse(words: Sequence[str]) -> list[str]:
 
 
 def _train(words: Sequence[str], command: str) -> None:
-    if len(words) > 1:
+    if len(words) > 1:  # what follows a field that takes no value
         raise ConfigError(
-            f"unexpected {' '.join(words[1:])!r}: fields are set as"
-            " --config.optim.learning_rate=3e-4"
+            f"unexpected {' '.join(words[1:])!r}: write --config.FIELD=VALUE"
         )
     logging.set_verbosity(logging.WARNING)  # Orbax tells every step it takes
     from jaxfer import evaluate, train
@@ -121,7 +188,8 @@ def _train(words: Sequence[str], command: str) -> None:
     config = _CONFIG.value
     name = Path(flags.FLAGS["config"].config_filename).stem
     workdir = Path(_WORKDIR.value or config.workdir or f"runs/{name}")
-    train.run(config, workdir, command=command, watch=sheets.create_watch(config))
+    watch = sheets.create_watch(config)
+    train.run(config, workdir, command=command, say=cpu.say, watch=watch)
     shown = train.processes.on_first(lambda: evaluate.finish(workdir))
     if train.processes.is_first():
         print(shown)

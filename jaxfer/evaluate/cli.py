@@ -123,7 +123,6 @@ def main(args: argparse.Namespace) -> int:
         from jaxfer import cpu
 
         cpu.apply()  # first: it may start the process again
-        cpu.use_compilation_cache()
     from jaxfer import evaluate
     from jaxfer.evaluate import run_folder
 

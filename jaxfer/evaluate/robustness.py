@@ -15,7 +15,7 @@ import ml_collections
 import numpy as np
 from jax import Array
 
-from jaxfer import data, train
+from jaxfer import cpu, data, train
 from jaxfer.errors import ConfigError
 from jaxfer.evaluate import run_folder
 from jaxfer.evaluate.restored import check_same_data, restore
@@ -172,6 +172,7 @@ def train_corrupted(
         config,
         workdir,
         command=f"jaxfer evaluate {run_dir} --train-too",
+        say=cpu.say,
     )
     return summarize(workdir)["selections"]
 
