@@ -1,6 +1,6 @@
 """Learning curves: a stage's metrics against the epoch."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -41,7 +41,6 @@ def learning_curve(folder: RunFolder, stage: str, metric: str) -> str | None:
     stacked = {p: values for p, values in stacked.items() if np.isfinite(values).any()}
     if not stacked or not longest:
         return None
-    epochs = np.arange(1, longest + 1)
     scales = [c["lr_scale"] for c in curves if "lr_scale" in c]
     reduced = any(np.nanmin(s) < np.nanmax(s) for s in scales if len(s))
     with styled():
@@ -67,8 +66,8 @@ def learning_curve(folder: RunFolder, stage: str, metric: str) -> str | None:
         else:
             axes = figure.subplots()
             axes.set_xlabel("epoch")
-        for part, values in stacked.items():
-            _mean_and_band(axes, epochs, values, color=_PARTS[part], label=part)
+        for at, (part, values) in zip(_places(stacked.values()), stacked.items()):
+            _mean_and_band(axes, at, values, color=_PARTS[part], label=part)
         if metric == "loss":
             highest = max(np.nanmax(values) for values in stacked.values())
             axes.set_ylim(0, 1.06 * highest or 1.0)
@@ -107,12 +106,10 @@ def rate_curve(
         figure = Figure((WIDTH, 2.7), layout="constrained")
         axes = figure.subplots()
         strengths = np.linspace(0.3, 1.0, len(stacked))
-        for (rate, values), strength in zip(stacked.items(), strengths):
-            epochs = np.arange(1, values.shape[1] + 1)
+        places = _places(stacked.values())
+        for (rate, values), strength, at in zip(stacked.items(), strengths, places):
             label = f"{100 * rate:g} %"
-            _mean_and_band(
-                axes, epochs, values, color=TEST, label=label, strength=strength
-            )
+            _mean_and_band(axes, at, values, color=TEST, label=label, strength=strength)
         axes.set_xlabel("epoch")
         if metric == "loss":
             axes.set_ylim(bottom=0)
@@ -123,6 +120,20 @@ def rate_curve(
             f"Test {metric} by epoch of stage {stage} and rate of wrong labels"
         )
         return inline(figure, f"{stage}-{metric}", description)
+
+
+def _places(stacked: Collection[np.ndarray]) -> list[np.ndarray]:
+    """Where the values of each (runs, epochs) stand along the axis of epochs.
+
+    Of a single epoch they stand side by side, so that each can be told.
+    """
+    longest = max(values.shape[1] for values in stacked)
+    between = 0.8 / len(stacked) if longest == 1 else 0.0
+    middle = (len(stacked) - 1) / 2
+    return [
+        np.arange(1, values.shape[1] + 1) + between * (place - middle)
+        for place, values in enumerate(stacked)
+    ]
 
 
 def _mean_and_band(
@@ -141,9 +152,11 @@ def _mean_and_band(
     mean = np.nansum(values, axis=0) / count
     marker = "o" if len(x) == 1 else None
     axes.plot(x, mean, color=color, alpha=strength, label=label, marker=marker)
-    if len(values) > 1:
-        squares = np.nansum((values - mean) ** 2, axis=0)
-        band = np.sqrt(squares / np.maximum(count - 1, 1))
+    squares = np.nansum((values - mean) ** 2, axis=0)
+    band = np.sqrt(squares / np.maximum(count - 1, 1))
+    if len(values) > 1 and len(x) == 1:  # a band has no width there
+        axes.errorbar(x, mean, band, color=color, alpha=0.5 * strength, capsize=3)
+    elif len(values) > 1:
         axes.fill_between(
             x,
             mean - band,
@@ -161,9 +174,17 @@ def _by_epoch(axes: Axes, metric: str, longest: int) -> None:
     else:
         percent(axes)
         axes.set_ylabel(f"{metric}, %")
-    axes.locator_params("x", integer=True)
-    margin = 0.5 if longest == 1 else 0.02 * longest
-    axes.set_xlim(1 - margin, longest + margin)
+    if longest > 1:
+        axes.locator_params("x", integer=True)
+        axes.set_xlim(1 - 0.02 * longest, longest + 0.02 * longest)
+        return
+    axes.set_xticks([1])
+    axes.set_xlim(0.5, 1.5)
+    for line in axes.get_lines():
+        if line.get_marker() == "o":
+            x, y = map(float, np.asarray(line.get_xydata())[0])
+            text = f"{y:.3f}" if metric == "loss" else f"{100 * y:.1f}"
+            axes.annotate(text, (x, y), (7, 0), textcoords="offset points", va="center")
 
 
 def _stack(rows: Sequence[np.ndarray], length: int) -> np.ndarray:
