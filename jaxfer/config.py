@@ -1,4 +1,4 @@
-"""Finding, checking, printing and comparing configs.
+"""Finding, checking and comparing configs.
 
 A config file is `configs/<method>_<dataset>.py` with `get_config()`, which
 starts from a method's `default_config()`; that in turn starts from
@@ -14,8 +14,7 @@ from typing import Any
 
 import ml_collections
 
-from jaxfer.config_rules import SEED, unmet
-from jaxfer.data.label_files import label_files
+from jaxfer.config_rules import contradictions, unmet
 from jaxfer.errors import ConfigError
 
 VOLATILE = ("workdir", "checkpoint", "log", "data.dir", "data.workers")
@@ -25,6 +24,9 @@ VOLATILE = ("workdir", "checkpoint", "log", "data.dir", "data.workers")
 _PACKAGE = Path(__file__).resolve().parent
 _FOLDERS = (_PACKAGE.parent / "configs", _PACKAGE / "_configs")
 """Of the shipped configs: in a checkout, and inside an installed wheel."""
+
+_OF_RUNS = ("data.label_noise.", "protocol.")
+"""Groups of fields that tell how a model came about, not what it is."""
 
 
 def optimizer_config() -> ml_collections.ConfigDict:
@@ -182,10 +184,22 @@ def read_config(path: Path) -> ml_collections.ConfigDict:
     return config
 
 
-def missing_fields(config: Mapping[str, Any]) -> list[str]:
-    """Fields of every experiment that a config lacks."""
+def missing_fields(
+    config: Mapping[str, Any],
+    like: Mapping[str, Any] | None = None,
+    *,
+    of_model: bool = False,
+) -> list[str]:
+    """Fields that a config lacks.
+
+    Args:
+      config: that may lack some.
+      like: what it should have; by default what all experiments share.
+      of_model: leave out those that no trained model depends on.
+    """
     given = dict(flatten(config))
-    return [name for name, _ in flatten(base_config()) if name not in given]
+    wanted = [name for name, _ in flatten(like or base_config()) if name not in given]
+    return [name for name in wanted if not (of_model and name.startswith(_OF_RUNS))]
 
 
 def _nearest(name: str, known: list[str]) -> str:
@@ -233,7 +247,7 @@ def validate(config: ml_collections.ConfigDict) -> None:
         for field, value in flatten(config)
         if (expected := unmet(field, value))
     ]
-    wrong += _contradictions(config)
+    wrong += contradictions(config)
     if wrong:
         field = wrong[0].split(" ", 1)[0]
         raise ConfigError(
@@ -241,46 +255,6 @@ def validate(config: ml_collections.ConfigDict) -> None:
             + "\n  ".join(wrong)
             + f"\nSet fields in the config file, or as --config.{field}=VALUE."
         )
-
-
-def _contradictions(config: ml_collections.ConfigDict) -> list[str]:
-    """Fields that other fields forbid, each of them right by itself."""
-    protocol, wrong = config.protocol, []
-    if protocol.kind != "given" and protocol.folds == 1:
-        wrong.append(
-            "protocol.folds is 1; it takes 2 or more with"
-            f" protocol.kind={protocol.kind}"
-        )
-    fields = {"seed": config.seed, "protocol.num_seeds": protocol.num_seeds}
-    if not any(map(unmet, fields, fields.values())) and unmet(
-        "seed", sum(fields.values()) - 1
-    ):
-        wrong.append(
-            f"protocol.num_seeds is {protocol.num_seeds}; from seed {config.seed} on,"
-            f" that leads beyond the largest, {SEED.high:,}"
-        )
-    return wrong + _noise_files(config.data.label_noise)
-
-
-def _noise_files(options: ml_collections.ConfigDict) -> list[str]:
-    """What is wrong with the files of label noise, as far as the config shows it."""
-    wrong = []
-    if options.kind == "file" and not label_files(options.file):
-        wrong.append(
-            "data.label_noise.file is empty; with data.label_noise.kind=file it takes"
-            " the path of a list of labels, or several with commas between them"
-        )
-    if options.confusion and options.kind != "pair":
-        wrong.append(
-            f"data.label_noise.confusion is {options.confusion!r}; it belongs to"
-            " data.label_noise.kind=pair, and is empty with any other"
-        )
-    return wrong
-
-
-def to_json(config: ml_collections.ConfigDict) -> str:
-    """The config as sorted JSON, as written to `config.json`."""
-    return json.dumps(config.to_dict(), indent=2, sort_keys=True) + "\n"
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:

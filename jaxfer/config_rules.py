@@ -5,9 +5,11 @@ from collections.abc import Callable, Iterable
 from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
 
+import ml_collections
 import numpy as np
 
 from jaxfer.data import noise, splits
+from jaxfer.data.label_files import label_files
 
 METRICS = ("loss", "accuracy", "balanced_accuracy", "macro_f1", "ece")
 """What a plateau rule can follow, of the decision or of a `head/`."""
@@ -206,6 +208,9 @@ RULES: dict[str, Rule] = {
     "augment.erase": PROBABILITY,
     "augment.erase_area": Pair(FACTOR),
     "augment.mixup": AMOUNT,
+    "augment.policy": Words(("", "rand_augment", "trivial_augment")),
+    "augment.policy_ops": Number(1, 16, whole=True),
+    "augment.policy_magnitude": PROBABILITY,
     # checkpoint and log
     "checkpoint.every_seconds": AMOUNT,
     "checkpoint.keep": COUNT,
@@ -256,3 +261,38 @@ def unmet(field: str, value: Any) -> str:
         return "" if rule.holds(value) else rule.takes
     values = value if isinstance(value, Iterable) else (value,)
     return "" if all(map(_finite, values)) else "finite numbers"
+
+
+def contradictions(config: ml_collections.ConfigDict) -> list[str]:
+    """Fields that other fields forbid, each of them right by itself."""
+    protocol, wrong = config.protocol, []
+    if protocol.kind != "given" and protocol.folds == 1:
+        wrong.append(
+            "protocol.folds is 1; it takes 2 or more with"
+            f" protocol.kind={protocol.kind}"
+        )
+    fields = {"seed": config.seed, "protocol.num_seeds": protocol.num_seeds}
+    if not any(map(unmet, fields, fields.values())) and unmet(
+        "seed", sum(fields.values()) - 1
+    ):
+        wrong.append(
+            f"protocol.num_seeds is {protocol.num_seeds}; from seed {config.seed} on,"
+            f" that leads beyond the largest, {SEED.high:,}"
+        )
+    return wrong + _noise_files(config.data.label_noise)
+
+
+def _noise_files(options: ml_collections.ConfigDict) -> list[str]:
+    """What is wrong with the files of label noise, as far as the config shows it."""
+    wrong = []
+    if options.kind == "file" and not label_files(options.file):
+        wrong.append(
+            "data.label_noise.file is empty; with data.label_noise.kind=file it takes"
+            " the path of a list of labels, or several with commas between them"
+        )
+    if options.confusion and options.kind != "pair":
+        wrong.append(
+            f"data.label_noise.confusion is {options.confusion!r}; it belongs to"
+            " data.label_noise.kind=pair, and is empty with any other"
+        )
+    return wrong

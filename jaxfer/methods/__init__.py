@@ -7,6 +7,7 @@ from typing import Any
 import ml_collections
 from jax import Array
 
+from jaxfer.config import flatten, missing_fields
 from jaxfer.errors import ConfigError
 from jaxfer.methods.base import (
     Batch,
@@ -53,7 +54,7 @@ def create(
       steps_per_epoch: optimiser steps in one pass, for the schedules.
 
     Raises:
-      ConfigError: no such method, or options that it does not take.
+      ConfigError: no such method, options that it lacks or does not take.
     """
     name = config.method.name
     if name not in _METHODS:
@@ -61,6 +62,16 @@ def create(
             f"unknown method {name!r}: expected one of {', '.join(sorted(_METHODS))}"
         )
     module = importlib.import_module(_METHODS[name])
+    default = module.default_config()
+    if missing := missing_fields(config, default, of_model=True):
+        values = dict(flatten(default))
+        lacks = ", ".join(
+            f"{field} (by default {values[field]!r})" for field in missing
+        )
+        raise ConfigError(
+            f"the config of method {name} lacks {lacks}: add what it should have, or"
+            " start from the method's default_config()"
+        )
     return module.create(
         config, num_classes=num_classes, steps_per_epoch=steps_per_epoch
     )

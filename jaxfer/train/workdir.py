@@ -14,9 +14,6 @@ from jaxfer.train.log import read_json, write_json
 PLAN = "plan.json"
 """What was decided by the memory there was when a run began."""
 
-_RUNS = ("data.label_noise.", "protocol.")
-"""Groups that no model depends on: it answers without them."""
-
 
 def claim(config: ml_collections.ConfigDict, workdir: Path) -> None:
     """Write config.json, or check that the one there is of the same experiment."""
@@ -69,8 +66,7 @@ def read_config(workdir: Path) -> ml_collections.ConfigDict:
         )
     values = read_json(path)
     version = values.pop("jaxfer_version", "unknown")
-    missing = [name for name in missing_fields(values) if not name.startswith(_RUNS)]
-    if missing:
+    if missing := missing_fields(values, of_model=True):
         raise CheckpointError(
             f"{path} is not a whole config: it was written by jaxfer {version}, and"
             f" lacks {first_of(missing)}. Restore it, add what {jaxfer.__version__}"
