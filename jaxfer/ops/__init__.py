@@ -7,6 +7,7 @@ from jaxfer.ops.augmentation import random_flip as random_flip
 from jaxfer.ops.augmentation import random_light as random_light
 from jaxfer.ops.augmentation import random_noise as random_noise
 from jaxfer.ops.augmentation import resize as resize
+from jaxfer.ops.augmentation import sample_at as sample_at
 from jaxfer.ops.class_activation import class_activation_map as class_activation_map
 from jaxfer.ops.color import grayscale as grayscale
 from jaxfer.ops.convolution import conv as conv
@@ -25,6 +26,9 @@ from jaxfer.ops.instance_norm import instance_norm as instance_norm
 from jaxfer.ops.normalization import batch_norm as batch_norm
 from jaxfer.ops.normalization import batch_norm_inference as batch_norm_inference
 from jaxfer.ops.patches import patches_to_channels as patches_to_channels
+from jaxfer.ops.policies import POLICIES as POLICIES
+from jaxfer.ops.policies import rand_augment as rand_augment
+from jaxfer.ops.policies import trivial_augment as trivial_augment
 from jaxfer.ops.pooling import adaptive_avg_pool as adaptive_avg_pool
 from jaxfer.ops.pooling import avg_pool as avg_pool
 from jaxfer.ops.pooling import global_avg_pool as global_avg_pool

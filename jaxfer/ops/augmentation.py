@@ -52,7 +52,7 @@ def random_affine(
     Returns:
       (B, H, W, C); points from outside the image repeat its edge.
     """
-    b, h, w, c = images.shape
+    b, h, w, _ = images.shape
     k_angle, k_shift, k_zoom, k_shear, k_on = jax.random.split(key, 5)
     on = jax.random.bernoulli(k_on, probability, (b, 1))
     angle = jnp.deg2rad(
@@ -72,8 +72,24 @@ def random_affine(
     dr, dc = rows - centre_row - shift[0], cols - centre_col - shift[1]
     dc = dc - slant * dr
     cos, sin = jnp.cos(angle) / factor, jnp.sin(angle) / factor
-    row = jnp.clip(cos * dr - sin * dc + centre_row, 0, h - 1)
-    col = jnp.clip(sin * dr + cos * dc + centre_col, 0, w - 1)
+    row, col = cos * dr - sin * dc + centre_row, sin * dr + cos * dc + centre_col
+    return sample_at(images, row.reshape(b, h, w), col.reshape(b, h, w))
+
+
+def sample_at(images: Array, rows: Array, cols: Array) -> Array:
+    """Values of images between their pixels, bilinearly.
+
+    Args:
+      images: (B, H, W, C), float.
+      rows: (B, H', W'), float, in pixels from the uppermost.
+      cols: (B, H', W'), float, in pixels from the leftmost.
+
+    Returns:
+      (B, H', W', C); points from outside the image repeat its edge.
+    """
+    b, h, w, c = images.shape
+    row = jnp.clip(rows.reshape(b, -1), 0, h - 1)
+    col = jnp.clip(cols.reshape(b, -1), 0, w - 1)
     top, left = jnp.floor(row), jnp.floor(col)
     f_row = (row - top)[..., None].astype(images.dtype)
     f_col = (col - left)[..., None].astype(images.dtype)
@@ -86,7 +102,7 @@ def random_affine(
 
     upper = at(r0, c0) * (1 - f_col) + at(r0, c1) * f_col
     lower = at(r1, c0) * (1 - f_col) + at(r1, c1) * f_col
-    return (upper * (1 - f_row) + lower * f_row).reshape(b, h, w, c)
+    return (upper * (1 - f_row) + lower * f_row).reshape(*rows.shape, c)
 
 
 def random_erasing(

@@ -125,6 +125,17 @@ CASES = [
 ]
 
 
+# Two images of so many pixels are one block, several, and too uneven for blocks.
+@pytest.mark.parametrize("size", [(16, 16), (36, 48), (47, 53)])
+@pytest.mark.parametrize(("channels", "features"), [(3, 5), (5, 3)])
+def test_the_gradient_of_a_1x1_kernel_sums_over_blocks(size, channels, features):
+    with jax.enable_x64():
+        x, kernel = operands(size, channels, (1, 1), features)
+        y = ops.conv(x, kernel)
+        ours, theirs = (first_order(conv, jnp.sin(y)) for conv in (ops.conv, plain))
+        assert_same(ours, theirs, (x, kernel))
+
+
 @pytest.mark.parametrize("kernel, channels, features, options", CASES)
 def test_second_derivatives(kernel, channels, features, options):
     with jax.enable_x64():
