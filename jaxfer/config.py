@@ -25,9 +25,6 @@ _PACKAGE = Path(__file__).resolve().parent
 _FOLDERS = (_PACKAGE.parent / "configs", _PACKAGE / "_configs")
 """Of the shipped configs: in a checkout, and inside an installed wheel."""
 
-_OF_RUNS = ("data.label_noise.", "protocol.")
-"""Groups of fields that tell how a model came about, not what it is."""
-
 
 def optimizer_config() -> ml_collections.ConfigDict:
     """The fields of one optimiser; see `jaxfer.methods.optimizers`."""
@@ -185,21 +182,36 @@ def read_config(path: Path) -> ml_collections.ConfigDict:
 
 
 def missing_fields(
-    config: Mapping[str, Any],
-    like: Mapping[str, Any] | None = None,
-    *,
-    of_model: bool = False,
+    config: Mapping[str, Any], like: Mapping[str, Any] | None = None
 ) -> list[str]:
-    """Fields that a config lacks.
+    """Fields that a config lacks, of those of all experiments or of another config."""
+    given = dict(flatten(config))
+    return [name for name, _ in flatten(like or base_config()) if name not in given]
+
+
+def completed(
+    config: Mapping[str, Any], like: ml_collections.ConfigDict
+) -> ml_collections.ConfigDict:
+    """A config with the fields that it lacks, from another.
 
     Args:
-      config: that may lack some.
-      like: what it should have; by default what all experiments share.
-      of_model: leave out those that no trained model depends on.
+      config: of a run that an earlier version trained, for one.
+      like: where the fields are taken from: a new field is by default what there was
+        before it.
     """
-    given = dict(flatten(config))
-    wanted = [name for name, _ in flatten(like or base_config()) if name not in given]
-    return [name for name in wanted if not (of_model and name.startswith(_OF_RUNS))]
+    if isinstance(config, ml_collections.ConfigDict):
+        config = config.to_dict()  # a copy that is not locked
+    whole = ml_collections.ConfigDict(config)
+    values = dict(flatten(like))
+    for field in missing_fields(config, like):
+        *groups, name = field.split(".")
+        inner = whole
+        for group in groups:
+            if group not in inner:
+                inner[group] = {}
+            inner = inner[group]
+        inner[name] = values[field]
+    return whole
 
 
 def _nearest(name: str, known: list[str]) -> str:

@@ -109,15 +109,17 @@ def test_ranges_hold_in_every_group(field, value):
 
 
 @pytest.mark.parametrize("field", ["method.initial", "finetune.optim.b2", "augment"])
-def test_a_method_names_what_its_config_lacks(field):
-    config = lfnsb.default_config().copy_and_resolve_references().unlock()
-    del config.data.label_noise, config.protocol.folds  # no model depends on these
-    sizes = {"num_classes": 3, "steps_per_epoch": 1}
-    methods.create(config, **sizes)
+def test_a_config_of_an_earlier_version_is_completed_by_default(field):
+    whole = lfnsb.default_config()
+    config = whole.copy_and_resolve_references().unlock()
+    config.method.width = 0.125
     group, _, name = field.rpartition(".")
     del (config[group] if group else config)[name]
-    with pytest.raises(ConfigError, match=rf"lfnsb lacks {field}.*\(by default "):
-        methods.create(config, **sizes)
+    lacking = config.to_dict()
+    found = methods.completed(config)
+    assert configs.differences(whole, found) == ["method.width: 1.0 -> 0.125"]
+    assert config.to_dict() == lacking  # which is left as it was
+    methods.create(config, num_classes=3, steps_per_epoch=1)
 
 
 def test_a_config_that_lacks_fields_is_not_valid():

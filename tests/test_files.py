@@ -10,7 +10,7 @@ import pytest
 import toy
 
 import jaxfer
-from jaxfer import export, files
+from jaxfer import export, files, train
 from jaxfer.errors import CheckpointError, DataError
 
 SAMPLES = {str: "text", int: 3, bool: True, dict: {}}
@@ -153,15 +153,17 @@ def test_a_damaged_record_is_named_by_who_loads_a_model(
         jaxfer.load(folder)
 
 
-def test_a_config_that_lacks_fields_is_no_run_to_load(finished_toy, tmp_path):
+def test_a_run_of_an_earlier_version_answers_and_continues(
+    finished_toy, tmp_path, monkeypatch
+):
+    toy.stand_in(monkeypatch)
     folder = shutil.copytree(finished_toy, tmp_path / "run")
     config = json.loads((folder / "config.json").read_text())
-    del config["data"]["image_size"]
+    del config["optim"]["sam_radius"], config["data"]["label_noise"]
     (folder / "config.json").write_text(json.dumps(config))
-    with pytest.raises(
-        CheckpointError, match=r"jaxfer [\d.]+, and lacks data\.image_si"
-    ):
-        jaxfer.load(folder)
+    assert train.load_run(folder).config.optim.sam_radius == 0
+    assert len(train.restore(folder).runs) == 1
+    train.run(toy.config(kind="given"), folder, say=lambda line: None)
 
 
 def test_an_export_does_without_a_report_but_not_with_a_damaged_one(

@@ -7,7 +7,8 @@ from typing import Any
 import ml_collections
 from jax import Array
 
-from jaxfer.config import flatten, missing_fields
+from jaxfer import config as configs
+from jaxfer.config import base_config
 from jaxfer.errors import ConfigError
 from jaxfer.methods.base import (
     Batch,
@@ -28,6 +29,7 @@ __all__ = [
     "Selection",
     "Stage",
     "State",
+    "completed",
     "create",
     "create_synthesis",
     "draws_faces",
@@ -49,12 +51,12 @@ def create(
     """The method that `config.method.name` names.
 
     Args:
-      config: a whole experiment's config.
+      config: an experiment's config; what it lacks is as it is by default.
       num_classes: K, of the data set.
       steps_per_epoch: optimiser steps in one pass, for the schedules.
 
     Raises:
-      ConfigError: no such method, options that it lacks or does not take.
+      ConfigError: no such method, options that it does not take.
     """
     name = config.method.name
     if name not in _METHODS:
@@ -62,19 +64,16 @@ def create(
             f"unknown method {name!r}: expected one of {', '.join(sorted(_METHODS))}"
         )
     module = importlib.import_module(_METHODS[name])
-    default = module.default_config()
-    if missing := missing_fields(config, default, of_model=True):
-        values = dict(flatten(default))
-        lacks = ", ".join(
-            f"{field} (by default {values[field]!r})" for field in missing
-        )
-        raise ConfigError(
-            f"the config of method {name} lacks {lacks}: add what it should have, or"
-            " start from the method's default_config()"
-        )
     return module.create(
-        config, num_classes=num_classes, steps_per_epoch=steps_per_epoch
+        completed(config), num_classes=num_classes, steps_per_epoch=steps_per_epoch
     )
+
+
+def completed(config: Mapping[str, Any]) -> ml_collections.ConfigDict:
+    """A config with the fields that it lacks, by default; see `jaxfer.config`."""
+    module = _METHODS.get(config["method"]["name"])
+    like = importlib.import_module(module).default_config() if module else base_config()
+    return configs.completed(config, like)
 
 
 def draws_faces(config: Mapping[str, Any]) -> bool:

@@ -6,8 +6,9 @@ import jax
 import ml_collections
 
 import jaxfer
-from jaxfer.config import differences, missing_fields
-from jaxfer.errors import CheckpointError, ConfigError, first_of
+from jaxfer import methods
+from jaxfer.config import differences
+from jaxfer.errors import CheckpointError, ConfigError
 from jaxfer.train import processes
 from jaxfer.train.log import read_json, write_json
 
@@ -53,7 +54,7 @@ def check_shared(workdir: Path) -> None:
 
 
 def read_config(workdir: Path) -> ml_collections.ConfigDict:
-    """The config of a working folder.
+    """The config of a working folder; fields that its version lacked are by default.
 
     Raises:
       CheckpointError: not a working folder, or its config.json is damaged.
@@ -65,11 +66,5 @@ def read_config(workdir: Path) -> ml_collections.ConfigDict:
             " `python -m jaxfer.launch` writes."
         )
     values = read_json(path)
-    version = values.pop("jaxfer_version", "unknown")
-    if missing := missing_fields(values, of_model=True):
-        raise CheckpointError(
-            f"{path} is not a whole config: it was written by jaxfer {version}, and"
-            f" lacks {first_of(missing)}. Restore it, add what {jaxfer.__version__}"
-            " expects, or train again into another folder."
-        )
-    return ml_collections.ConfigDict(values)
+    values.pop("jaxfer_version", None)
+    return methods.completed(values)
