@@ -105,7 +105,22 @@ def _posed(
             brightness=options.brightness,
             contrast=options.contrast,
         )
+    policy = options.get("policy", "")  # a field of some methods alone
+    if policy:
+        # Of a key that has another use, so that recipes without one draw as before.
+        k_policy = jax.random.fold_in(k_light, 1)
+        images = _by_policy(policy, k_policy, images, options)
     return images
+
+
+def _by_policy(
+    policy: str, key: Array, images: Array, options: ml_collections.ConfigDict
+) -> Array:
+    strength = options.policy_magnitude
+    if policy == "trivial_augment":
+        return ops.trivial_augment(key, images, magnitude=strength)
+    number = options.policy_ops
+    return ops.rand_augment(key, images, num_ops=number, magnitude=strength)
 
 
 def _erased(

@@ -57,6 +57,14 @@ def default_config() -> ml_collections.ConfigDict:
         "initial": "",  # weights to start from: the authors', or of `jaxfer export`
         "test_time_flip": False,  # average the logits of an image and its mirror
     }
+    config.augment.update(
+        {
+            "policy": "",  # or rand_augment, trivial_augment; after the changes above
+            "policy_ops": 2,  # of rand_augment, changes an image
+            # share of their ranges: rand_augment's strength, trivial_augment's largest
+            "policy_magnitude": 0.3,
+        }
+    )
     config.finetune = {
         "epochs": 0,  # of a second stage; 0: none
         "image_size": 224,  # that it sees, and that predictions are made at

@@ -108,7 +108,7 @@ def change(images: Array, which: Array, magnitude: Array) -> Array:
       and t the image in grey, the mean over the image in grey, black, and the image
       smoothed by a 3x3 kernel of ones with a five in the middle, its border kept;
     - `posterize`: 8 - 4 m bits are kept, rounded;
-    - `solarize`: values above 1 - m are inverted;
+    - `solarize`: of 256 levels, those from 256 (1 - m) on are inverted;
     - `auto_contrast`: each channel stretched to [0, 1], by its smallest and largest
       value; `equalize`: each channel's histogram of 256 levels made flat; both
       blended with the image, m of the changed one.
@@ -175,7 +175,7 @@ def _colored(image: Array, which: Array, magnitude: Array) -> Array:
             (_stretched(image), jnp.abs(m)),
             (_equalized(image), jnp.abs(m)),
             (_posterized(image, jnp.abs(m)), 1.0),
-            (jnp.where(image > 1 - jnp.abs(m), 1 - image, image), 1.0),
+            (_solarized(image, jnp.abs(m)), 1.0),
             (jnp.broadcast_to(grey, image.shape), -_ENHANCE * m),
             (jnp.full_like(image, jnp.mean(grey)), -_ENHANCE * m),
             (jnp.zeros_like(image), -_ENHANCE * m),
@@ -218,6 +218,10 @@ def _posterized(image: Array, m: Array) -> Array:
     dropped = 8 - jnp.round(8 - _POSTERIZE * m).astype(jnp.int32)
     kept = (_levels(image) >> dropped) << dropped
     return jnp.where(dropped > 0, kept.astype(jnp.float32) / 255, image)
+
+
+def _solarized(image: Array, m: Array) -> Array:
+    return jnp.where(image * 255 >= 256 * (1 - m), 1 - image, image)
 
 
 def _smoothed(image: Array) -> Array:

