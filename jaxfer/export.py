@@ -1,4 +1,7 @@
-"""`jaxfer export RUN --output model.safetensors`: a trained model in one file."""
+"""`jaxfer export RUN --output model.safetensors`: a trained model in one file.
+
+`--card MODEL_CARD.md` tells what it is, how good, and for what.
+"""
 
 import argparse
 from pathlib import Path
@@ -63,14 +66,41 @@ def export_run(
     return model_file.write(output, variables, facts, precision=precision)
 
 
+def write_card(
+    workdir: str | Path,
+    output: str | Path,
+    *,
+    selection: str = "validation",
+    run: int = 0,
+    licence: str = "",
+    file: str | Path | None = None,
+) -> Path:
+    """Write the model card of a finished run; see `jaxfer.evaluate.model_card`.
+
+    Args:
+      workdir: a finished working folder.
+      output: the file to write, Markdown.
+      selection: "validation" or "last".
+      run: which of its folds and seeds.
+      licence: of the data, in words.
+      file: that the model was exported to.
+
+    Raises:
+      DataError: no folder of a finished run, no such run or selection, or the card
+        cannot be written.
+    """
+    from jaxfer.evaluate.model_card import model_card
+    from jaxfer.evaluate.run_folder import write_text
+
+    text = model_card(workdir, selection=selection, run=run, licence=licence, file=file)
+    return write_text(Path(output), text)
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `jaxfer export`."""
     parser.add_argument("workdir", type=Path, help="a finished working folder")
     parser.add_argument(
-        "--output",
-        type=Path,
-        required=True,
-        help=f"the file to write, {model_file.SUFFIX}",
+        "--output", type=Path, help=f"the file to write, {model_file.SUFFIX}"
     )
     parser.add_argument(
         "--selection", choices=("validation", "last"), default="validation"
@@ -81,18 +111,54 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="for method.initial of another training, not for answers",
     )
-    parser.add_argument("--precision", choices=model_file.PRECISIONS, default="float16")
+    parser.add_argument(
+        "--precision",
+        choices=model_file.PRECISIONS,
+        default="float16",
+        help="of the stored weights; answers are computed in float32 either way",
+    )
+    parser.add_argument(
+        "--card",
+        type=Path,
+        help="a model card to write, Markdown; with --output, of that file",
+    )
+    parser.add_argument(
+        "--licence",
+        default="",
+        help="of the data, in words, for the card; or a file that holds them",
+    )
 
 
 def main(args: argparse.Namespace) -> int:
-    """Write the file and say how large it is."""
-    path = export_run(
-        args.workdir,
-        args.output,
-        selection=args.selection,
-        run=args.run,
-        precision=args.precision,
-        trainable=args.trainable,
-    )
-    print(f"{path}: {path.stat().st_size / 1e6:.1f} MB")
+    """Write the file and the card, and say how large the file is."""
+    if args.output is None and args.card is None:
+        raise ConfigError(
+            "nothing to write: name a file for the model with --output"
+            f" model{model_file.SUFFIX}, or for its card with --card MODEL_CARD.md"
+        )
+    chosen = {"selection": args.selection, "run": args.run}
+    if args.output is not None:
+        path = export_run(
+            args.workdir,
+            args.output,
+            precision=args.precision,
+            trainable=args.trainable,
+            **chosen,
+        )
+        print(f"{path}: {path.stat().st_size / 1e6:.1f} MB in {args.precision}")
+    if args.card is not None:
+        licence = _words(args.licence)
+        card = write_card(
+            args.workdir, args.card, licence=licence, file=args.output, **chosen
+        )
+        missing = "" if licence else "; the licence of the data is still to be written"
+        print(f"{card}: model card{missing}")
     return 0
+
+
+def _words(text: str) -> str:
+    """The content of a file, where the text names one."""
+    try:
+        return Path(text).read_text(encoding="utf-8") if Path(text).is_file() else text
+    except (OSError, ValueError):  # longer than a name can be, or no text file
+        return text

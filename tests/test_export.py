@@ -1,5 +1,8 @@
+import hashlib
 import json
 
+import chex
+import jax
 import numpy as np
 import pytest
 import toy
@@ -8,6 +11,8 @@ import jaxfer
 from jaxfer import cli, export
 from jaxfer import data as datasets
 from jaxfer.errors import CheckpointError, ConfigError
+from jaxfer.evaluate.summary import summarize
+from jaxfer.methods import lfnsb
 from jaxfer.weights import model_file
 
 
@@ -73,6 +78,43 @@ def test_files_that_are_no_model_are_named(tmp_path):
         jaxfer.load(path)
     with pytest.raises(CheckpointError, match="ends in"):
         model_file.write(tmp_path / "model.npz", {}, {})
+
+
+def test_a_card_is_written_beside_the_file(run, tmp_path, capsys):
+    file, card = tmp_path / "model.safetensors", tmp_path / "MODEL_CARD.md"
+    assert cli.main(["export", str(run), "--card", str(card)]) == 0
+    assert "still to be written" in capsys.readouterr().out
+    assert 'jaxfer.load("RUN")' in card.read_text()
+    terms = tmp_path / "terms.txt"
+    terms.write_text("Free for research.\n")
+    words = ["export", str(run), "--output", str(file), "--card", str(card)]
+    assert cli.main([*words, "--licence", str(terms)]) == 0
+    assert "still to be written" not in capsys.readouterr().out
+    text = card.read_text()
+    assert "**Licence of the data.** Free for research.\n" in text
+    assert hashlib.sha256(file.read_bytes()).hexdigest() in text
+    accuracy = summarize(run)["selections"]["best_by_validation"]["accuracy"]["mean"]
+    assert f"**{100 * accuracy:.1f} %**" in text
+    assert cli.main(["export", str(run)]) == 2
+    assert "nothing to write: name a file" in capsys.readouterr().err
+
+
+def test_the_network_that_is_to_be_shipped_is_small_enough(tmp_path):
+    config = lfnsb.default_config()
+    config.method.image_size = 48
+    method = lfnsb.create(config, num_classes=8, steps_per_epoch=1)
+    images = np.zeros((1, 48, 48, 3), np.uint8)
+    shapes = jax.eval_shape(method.init, jax.random.key(0), images).variables
+    variables = jax.tree.map(lambda leaf: np.ones(leaf.shape, leaf.dtype), shapes)
+    fused = method.deployed.convert(variables)
+    path = model_file.write(tmp_path / "model.safetensors", fused, {})
+    assert 4e6 < path.stat().st_size < 8e6
+    found, _ = model_file.read(path)
+    assert {leaf.dtype for leaf in jax.tree.leaves(found)} == {np.dtype(np.float32)}
+    halves = jax.tree.map(lambda leaf: np.asarray(leaf, np.float16), fused)
+    chex.assert_trees_all_equal(
+        found, jax.tree.map(lambda leaf: leaf.astype(np.float32), halves)
+    )
 
 
 def test_a_file_holds_one_model(run, tmp_path):

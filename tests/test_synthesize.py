@@ -149,7 +149,13 @@ def test_a_run_of_fersnet_draws_by_its_working_folder(tmp_path, faces, capsys):
     folder = tmp_path / "run"
     (folder / "fold_00").mkdir(parents=True)
     (folder / "config.json").write_text(json.dumps(config.to_dict()))
-    facts = {"class_names": NAMES, "runs": [{"dir": "fold_00"}]}
+    facts = {
+        "dataset": "faces",
+        "class_names": NAMES,
+        "method": "fersnet",
+        "stages": ["joint"],
+        "runs": [{"seed": 0, "fold": 0, "dir": "fold_00"}],
+    }
     (folder / "run.json").write_text(json.dumps(facts))
     method = fersnet.create(config, num_classes=len(NAMES), steps_per_epoch=1)
     example = jax.ShapeDtypeStruct((1, 32, 32, 3), np.uint8)

@@ -90,7 +90,7 @@ def _fusion_weights(
     }
 
 
-def _judge_predictions(folder: RunFolder, selection: str) -> dict[str, Any]:
+def judge_predictions(folder: RunFolder, selection: str) -> dict[str, Any]:
     """Everything that a selection's saved predictions tell."""
     tables = [run_folder.predictions(run, selection) or {} for run in folder.runs]
     heads = sorted(
@@ -161,7 +161,7 @@ def summarize(run_dir: str | Path) -> dict[str, Any]:
     groups = run_folder.by_rate(whole)
     rate, folder = groups[0]
     by_selection = {
-        selection: _judge_predictions(folder, selection)
+        selection: judge_predictions(folder, selection)
         for selection in run_folder.available(folder)
     }
     judged = {name: found["selections"] for name, found in by_selection.items()}
