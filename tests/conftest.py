@@ -11,6 +11,8 @@ os.environ["JAX_PLATFORMS"] = "cpu"
 # Most of the tests' time goes into compiling, a quarter of it into LLVM's optimiser,
 # which changes no result by more than rounding.
 FLAGS = "--xla_force_host_platform_device_count=2 --xla_backend_optimization_level=0"
+# One part a program: the cores are busy with other tests.
+FLAGS += " --xla_cpu_parallel_codegen_split_count=1"
 if version("jaxlib").startswith("0.10."):
     # Another two fifths; later versions have no such flag and stop at unknown ones.
     FLAGS += " --xla_cpu_use_fusion_emitters=false"

@@ -81,7 +81,7 @@ def load(
 ) -> Dataset:
     """Opens a prepared data set.
 
-    synthetic_faces is drawn on the spot where it is not prepared yet.
+    Drawn faces are drawn on the spot where they are not prepared yet.
 
     Args:
       name: as in `prepare`, or as it was saved.
@@ -103,7 +103,7 @@ def load(
     folder = data_folder(data_dir) / name
     put_back(folder)
     if not (folder / "prepared.json").exists():
-        if name != "synthetic_faces":
+        if not _is_drawn(name):
             raise DataError(_not_prepared(name, folder))
         try:
             prepare(name, data_dir=data_dir, progress=False)
@@ -199,6 +199,12 @@ def _apply(
 def _read_skips(path: Path) -> tuple[Skip, ...]:
     with path.open(newline="") as file:
         return tuple(Skip(*row) for row in list(csv.reader(file))[1:])
+
+
+def _is_drawn(name: str) -> bool:
+    from jaxfer.data.builders import BUILDERS, find
+
+    return name in BUILDERS and not find(name).needs_source
 
 
 def _not_prepared(name: str, folder: Path) -> str:

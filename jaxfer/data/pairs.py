@@ -48,7 +48,7 @@ def pairable(
         raise DataError(
             f"Pairs of one person's images need to know who is seen; {unknown} of "
             f"{rows.size} images have no subject. Use a data set with subjects, "
-            "e.g. ckplus, oulu_casia, mmi or synthetic_faces."
+            "e.g. ckplus, oulu_casia, mmi or synthetic_sessions."
         )
     seen = np.unique(np.stack([who, labels[rows]]), axis=1)
     several = np.bincount(seen[0], minlength=names.size) > 1

@@ -30,10 +30,10 @@ _OPTIONS = {
     "camera": (str, "oulu_casia: VL or NI (default VL)"),
     "light": (str, "oulu_casia: Strong, Weak or Dark (default Strong)"),
     "neutral": (bool, "ckplus: add the first frames as class neutral"),
-    "subjects": (int, "synthetic_faces: how many people (default 24)"),
-    "takes": (int, "synthetic_faces: pictures per expression (default 4)"),
-    "size": (int, "synthetic_faces: pixels on each side (default 64)"),
-    "seed": (int, "synthetic_faces: seed (default 0)"),
+    "subjects": (int, "drawn faces: how many people (default 24 or 48)"),
+    "takes": (int, "drawn faces: pictures per expression (default 4 or 2)"),
+    "size": (int, "drawn faces: pixels on each side (default 64)"),
+    "seed": (int, "drawn faces: seed (default 0)"),
 }
 
 
@@ -65,7 +65,7 @@ def prepare(
 
     Args:
       name: the data set, one of `jaxfer.data.builders.BUILDERS`.
-      source: the owner's folder or a zip of it; None for synthetic_faces.
+      source: the owner's folder or a zip of it; None for drawn faces.
       data_dir: see `data_folder`.
       save_as: the name to load it by; by default `name`.
       overwrite: replaces what is prepared under that name.

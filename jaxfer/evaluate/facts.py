@@ -157,7 +157,7 @@ def limits(
             f"The rarest class, {rarest['class']}, has {rarest['support']} test images "
             "in all: its figures, and the means over classes, rest on few examples."
         )
-    if folder.info["dataset"] == "synthetic_faces":
+    if folder.info["dataset"].startswith("synthetic_"):
         notes.append(
             "These faces are drawn by a program. The result shows that the system "
             "works, not how well it reads real faces."

@@ -318,14 +318,13 @@ def test_mmi_broken_video_is_skipped(trees, data_dir):
     assert "unreadable or too short a video (0 frames)" in reasons(report)
 
 
-def test_synthetic_faces_draw_themselves(data_dir):
-    report, data = prepared(
-        "synthetic_faces", None, data_dir, subjects=2, takes=2, size=24
-    )
+@pytest.mark.parametrize("name", ["synthetic_faces", "synthetic_sessions"])
+def test_synthetic_faces_draw_themselves(name, data_dir):
+    report, data = prepared(name, None, data_dir, subjects=2, takes=2, size=24)
     assert report.images == 28
     assert report.subjects == 2
     again, _ = prepared(
-        "synthetic_faces",
+        name,
         None,
         data_dir,
         subjects=2,
@@ -334,7 +333,7 @@ def test_synthetic_faces_draw_themselves(data_dir):
         overwrite=True,
     )
     assert again.images == 28
-    second = load("synthetic_faces", data_dir=data_dir)
+    second = load(name, data_dir=data_dir)
     np.testing.assert_array_equal(second.table.sha256, data.table.sha256)
     assert len(set(data.table.sha256)) == 28
 

@@ -130,8 +130,8 @@ def test_neither_jax_nor_tensorflow_is_imported(tmp_path):
 def test_synthetic_faces_prepare_themselves(data_dir, monkeypatch):
     from jaxfer.data import synthetic
 
-    def dot(expression, identity, take, *, seed=0, size=96, intensity=None):
-        del expression, identity, seed, intensity
+    def dot(expression, identity, take, *, size, **options):
+        del expression, identity, options
         return np.full((size, size, 3), take, np.uint8)
 
     monkeypatch.setattr(synthetic, "render", dot)

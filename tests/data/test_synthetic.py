@@ -108,6 +108,23 @@ def test_a_unit_of_one_side_leaves_the_other_still(unit):
     assert change[96:].sum() > 2 * change[:96].sum()
 
 
+def test_pictures_of_a_session_differ_in_little_but_the_expression():
+    def distance(*pictures):
+        one, other = (
+            render(*p, size=48, intensity=0.8, session=session).astype(int)
+            for p in pictures
+        )
+        return np.abs(one - other).mean()
+
+    for who in range(3):
+        same, smile, stranger = ("fear", who, 0), ("happiness", who, 0), ("fear", 9, 0)
+        session = True
+        movement = distance(same, ("fear", who, 1))
+        assert 1 < movement < distance(same, smile) < distance(same, stranger)
+        session = False
+        assert distance(same, ("fear", who, 1)) > 2 * movement
+
+
 def ridge(images, labels, test):
     """One-against-all ridge regression on standardised grey images."""
 

@@ -15,6 +15,7 @@ BUILDERS = {
     "oulu_casia": "OuluCasia",
     "rafdb": "Rafdb",
     "synthetic_faces": "SyntheticFaces",
+    "synthetic_sessions": "SyntheticSessions",
 }
 """Data set -> class, in the file of this package that is named like the set."""
 

@@ -1,6 +1,7 @@
 """Faces drawn by the project itself; needs no source."""
 
 from functools import partial
+from typing import Any
 
 from jaxfer.data import labels
 from jaxfer.data.builders.plan import Example, Plan
@@ -28,7 +29,7 @@ class SyntheticFaces(FaceBuilder):
         size: int = 64,
         seed: int = 0,
     ) -> Plan:
-        """Plans the drawings.
+        """Plans the drawings, each in circumstances of its own.
 
         Args:
           source: None.
@@ -40,30 +41,36 @@ class SyntheticFaces(FaceBuilder):
         Returns:
           The plan, subject by subject, without a split.
         """
-        for name, value in (("subjects", subjects), ("takes", takes), ("size", size)):
-            if value < 1:
-                raise ConfigError(f"{name} must be at least 1, found {value}.")
         del source
-        examples = [
-            Example(
-                f"S{subject:03d}/{expression}_{take:02d}.png",
-                "all",
-                label,
-                partial(_draw, expression, subject, take, seed, size),
-                f"S{subject:03d}",
-                f"S{subject:03d}_{expression}",
-            )
-            for subject in range(subjects)
-            for label, expression in enumerate(CLASS_NAMES)
-            for take in range(takes)
-        ]
-        layout = (
-            f"drawn, {subjects} subjects, {takes} takes, {size}x{size}, seed {seed}"
+        return plan_drawings(subjects, takes, seed=seed, size=size)
+
+
+def plan_drawings(
+    subjects: int, takes: int, *, seed: int, size: int, session: bool = False
+) -> Plan:
+    """Every expression of every person, so many takes of each; see `render`."""
+    for name, value in (("subjects", subjects), ("takes", takes), ("size", size)):
+        if value < 1:
+            raise ConfigError(f"{name} must be at least 1, found {value}.")
+    drawn = partial(_draw, seed=seed, size=size, session=session)
+    examples = [
+        Example(
+            f"S{subject:03d}/{expression}_{take:02d}.png",
+            "all",
+            label,
+            partial(drawn, expression, subject, take),
+            f"S{subject:03d}",
+            f"S{subject:03d}_{expression}",
         )
-        return Plan(CLASS_NAMES, examples, layout=layout)
+        for subject in range(subjects)
+        for label, expression in enumerate(CLASS_NAMES)
+        for take in range(takes)
+    ]
+    layout = f"drawn, {subjects} subjects, {takes} takes, {size}x{size}, seed {seed}"
+    return Plan(CLASS_NAMES, examples, layout=layout)
 
 
-def _draw(expression: str, subject: int, take: int, seed: int, size: int) -> bytes:
+def _draw(expression: str, subject: int, take: int, **options: Any) -> bytes:
     from jaxfer.data.synthetic import render
 
-    return encode_png(render(expression, subject, take, seed=seed, size=size))
+    return encode_png(render(expression, subject, take, **options))

@@ -28,13 +28,14 @@ def render(
     seed: int = 0,
     size: int = 96,
     intensity: float | None = None,
+    session: bool = False,
 ) -> NDArray[np.uint8]:
     """Draws a face showing an expression.
 
     Every picture follows from (seed, identity, expression, take) alone; the
     person from (seed, identity). Pose, light, background, exposure, blur and
-    noise differ between all pictures. Equal to the bit for the same versions
-    of NumPy and OpenCV.
+    noise differ between all pictures, or, but for the noise and small movements,
+    between people alone. Equal to the bit for the same versions of NumPy and OpenCV.
 
     Args:
       expression: a key of `EXPRESSIONS`, or `NEUTRAL`.
@@ -43,6 +44,7 @@ def render(
       seed: seed of the whole set, 0 or more.
       size: height and width in pixels, 16 or more.
       intensity: of the action units, 0 to 1; None draws it from [0.5, 1].
+      session: whether all pictures of a person are of one session.
 
     Returns:
       uint8 (size, size, 3), RGB.
@@ -66,6 +68,9 @@ def render(
     rng = np.random.default_rng([seed, 1, identity, names.index(expression), take])
     drawn = rng.uniform(0.5, 1.0)
     circumstances = people.take(rng)
+    if session:
+        shared = people.take(np.random.default_rng([seed, 2, identity]))
+        circumstances = people.moved(shared, rng)
     units = activate(expression, drawn if intensity is None else intensity, rng)
     canvas = size * max(2, -(-_MIN_CANVAS // size))
     return photograph(draw(who, circumstances, units, canvas), circumstances, size, rng)

@@ -183,6 +183,21 @@ def take(rng: np.random.Generator) -> Take:
     )
 
 
+def moved(session: Take, rng: np.random.Generator) -> Take:
+    """Another picture of one session: the head does not keep quite still."""
+
+    def near(value: float, scale: float) -> float:
+        return value + scale * rng.normal()
+
+    return session._replace(
+        yaw=near(session.yaw, 0.02),
+        pitch=near(session.pitch, 0.015),
+        roll=near(session.roll, 0.012),
+        shift=(near(session.shift[0], 0.008), near(session.shift[1], 0.008)),
+        lids=near(session.lids, 0.02),
+    )
+
+
 def _ramp(colours: np.ndarray, share: float) -> Colour:
     place = share * (len(colours) - 1)
     first = min(int(place), len(colours) - 2)
