@@ -3,8 +3,8 @@
     python -m jaxfer.launch --config quickstart.py
 
 Both stages, five folds by subject of 24 drawn people, all folds at once. The
-figures say that the path works, and nothing about real faces. Time: not
-measured.
+figures say that the path works, and nothing about real faces. Time: 2 min 20 s on 2
+CPU cores.
 """
 
 import ml_collections
