@@ -162,14 +162,14 @@ def _data(folder: RunFolder) -> dict[str, Any]:
 
 
 def _effort(info: Mapping[str, Any]) -> str:
-    """Hours, memory, devices and versions that a run took, as far as they are known."""
+    """Time, memory, devices and versions that a run took, as far as they are known."""
     environment = dict(info.get("environment") or {})
     cpus = environment.pop("cpus", None)
     devices, processes = (environment.pop(k, None) for k in ("devices", "processes"))
     seconds = (info.get("seconds") or {}).get("total")
     memory = info.get("peak_memory_bytes")
     parts = [
-        f"{seconds / 3600:.1f} hours" if seconds else "",
+        _duration(seconds) if seconds else "",
         f"on {devices}" if devices else "",
         f"with {cpus} processors" if cpus else "",
         f"in {processes} processes" if (processes or 1) > 1 else "",
@@ -179,6 +179,13 @@ def _effort(info: Mapping[str, Any]) -> str:
     versions = ", ".join(f"{name} {value}" for name, value in environment.items())
     took = f"It took {text}." if text else ""
     return " ".join(filter(None, (took, f"Versions: {versions}." if versions else "")))
+
+
+def _duration(seconds: float) -> str:
+    """Minutes up to two hours, then hours."""
+    if seconds < 7200:
+        return f"{seconds / 60:.1f} minutes"
+    return f"{seconds / 3600:.1f} hours"
 
 
 def _fields(config: Mapping[str, Any]) -> list[tuple[str, str]]:
