@@ -2,9 +2,11 @@
 
     python -m jaxfer.launch --config fersnet_synthetic.py
 
-Three folds by subject of 24 drawn people, one after the other. The figures say that
-the path works, and nothing about real faces. The identity term is left out: there are
-no weights for it, and LightCNN would cost more than the network. Time: not measured.
+Three folds by subject of 48 drawn people, one after the other. Two images of a person
+are of one session, as in CK+; those of `synthetic_faces` differ more in light and wall
+than in the expression. The figures say that the path works, and nothing about real
+faces. The identity term is left out: there are no weights for it, and
+LightCNN would cost more than the network. Time: not measured.
 
 The ablations: `--config.method.multi_task=False`,
 `--config.method.feature_sharing=hard`, `--config.method.fes_augmentation=True`.
@@ -19,7 +21,7 @@ def get_config() -> ml_collections.ConfigDict:
     config = fersnet.default_config()
     config.epochs = 12
     config.log.sheet_epochs = 4
-    config.data.name = "synthetic_faces"
+    config.data.name = "synthetic_sessions"
     config.data.image_size = 72
     config.method.image_size = 64
     config.method.width = 0.125
