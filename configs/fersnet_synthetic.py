@@ -5,8 +5,8 @@
 Three folds by subject of 48 drawn people, one after the other. Two images of a person
 are of one session, as in CK+; those of `synthetic_faces` differ more in light and wall
 than in the expression. The figures say that the path works, and nothing about real
-faces. The identity term is left out: there are no weights for it, and
-LightCNN would cost more than the network. Time: not measured.
+faces. The identity term is left out: there are no weights for it, and LightCNN would
+cost more than the network. Time: not measured.
 
 The ablations: `--config.method.multi_task=False`,
 `--config.method.feature_sharing=hard`, `--config.method.fes_augmentation=True`.

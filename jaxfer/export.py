@@ -7,7 +7,7 @@ import argparse
 from pathlib import Path
 
 from jaxfer import files
-from jaxfer.errors import CheckpointError, ConfigError
+from jaxfer.errors import CheckpointError, ConfigError, DataError
 from jaxfer.weights import model_file
 
 
@@ -66,36 +66,6 @@ def export_run(
     return model_file.write(output, variables, facts, precision=precision)
 
 
-def write_card(
-    workdir: str | Path,
-    output: str | Path,
-    *,
-    selection: str = "validation",
-    run: int = 0,
-    licence: str = "",
-    file: str | Path | None = None,
-) -> Path:
-    """Write the model card of a finished run; see `jaxfer.evaluate.model_card`.
-
-    Args:
-      workdir: a finished working folder.
-      output: the file to write, Markdown.
-      selection: "validation" or "last".
-      run: which of its folds and seeds.
-      licence: of the data, in words.
-      file: that the model was exported to.
-
-    Raises:
-      DataError: no folder of a finished run, no such run or selection, or the card
-        cannot be written.
-    """
-    from jaxfer.evaluate.model_card import model_card
-    from jaxfer.evaluate.run_folder import write_text
-
-    text = model_card(workdir, selection=selection, run=run, licence=licence, file=file)
-    return write_text(Path(output), text)
-
-
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `jaxfer export`."""
     parser.add_argument("workdir", type=Path, help="a finished working folder")
@@ -136,6 +106,7 @@ def main(args: argparse.Namespace) -> int:
             "nothing to write: name a file for the model with --output"
             f" model{model_file.SUFFIX}, or for its card with --card MODEL_CARD.md"
         )
+    licence = _words(args.licence)
     chosen = {"selection": args.selection, "run": args.run}
     if args.output is not None:
         path = export_run(
@@ -147,18 +118,47 @@ def main(args: argparse.Namespace) -> int:
         )
         print(f"{path}: {path.stat().st_size / 1e6:.1f} MB in {args.precision}")
     if args.card is not None:
-        licence = _words(args.licence)
-        card = write_card(
-            args.workdir, args.card, licence=licence, file=args.output, **chosen
-        )
+        from jaxfer.evaluate.model_card import model_card
+
+        text = model_card(args.workdir, licence=licence, file=args.output, **chosen)
+        _write(args.card, text)
         missing = "" if licence else "; the licence of the data is still to be written"
-        print(f"{card}: model card{missing}")
+        print(f"{args.card}: model card{missing}")
     return 0
 
 
 def _words(text: str) -> str:
-    """The content of a file, where the text names one."""
+    """The content of a file, where the text names one.
+
+    Raises:
+      DataError: that file cannot be read as text.
+    """
     try:
-        return Path(text).read_text(encoding="utf-8") if Path(text).is_file() else text
-    except (OSError, ValueError):  # longer than a name can be, or no text file
+        named = Path(text).is_file()
+    except OSError:  # longer than a name can be
         return text
+    if not named:
+        return text
+    try:
+        return Path(text).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(
+            f"--licence {text} cannot be read as text ({error}): name a UTF-8 text"
+            " file, or give the words themselves"
+        ) from error
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a file whole or not at all.
+
+    Raises:
+      DataError: it cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        files.write_atomically(path, text)
+    except OSError as error:
+        raise DataError(
+            f"{path} could not be written ({error}); free some space or name another"
+            " place with --card"
+        ) from error

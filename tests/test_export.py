@@ -95,6 +95,14 @@ def test_a_card_is_written_beside_the_file(run, tmp_path, capsys):
     assert hashlib.sha256(file.read_bytes()).hexdigest() in text
     accuracy = summarize(run)["selections"]["best_by_validation"]["accuracy"]["mean"]
     assert f"**{100 * accuracy:.1f} %**" in text
+    terms.write_bytes(b"\xff\xfe\x00")
+    before = card.read_text()
+    assert cli.main([*words, "--licence", str(terms)]) == 2
+    assert "terms.txt cannot be read as text" in capsys.readouterr().err
+    assert card.read_text() == before
+    blocked = str(terms / "card.md")  # a file is in the folder's place
+    assert cli.main(["export", str(run), "--card", blocked]) == 2
+    assert "name another place with --card" in capsys.readouterr().err
     assert cli.main(["export", str(run)]) == 2
     assert "nothing to write: name a file" in capsys.readouterr().err
 
