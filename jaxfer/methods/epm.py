@@ -50,6 +50,7 @@ def default_config() -> ml_collections.ConfigDict:
         "name": "epm",
         "image_size": 224,  # or 112, 56, 28, 14
         "width": 1.0,  # multiplies the trunk's channels
+        "group_norm": False,  # in the trunk, for training it from random weights
         "normalization": "imagenet",  # or vgg_face, with VGG-Face's weights alone
         "initial": "",  # weights of the trunk: VGG-Face, torchvision, or our own
         "schedule": "sequential",  # or alternate: the three steps in every epoch
@@ -122,7 +123,9 @@ def create(
     """
     options, augment = config.method, config.augment
     _check(config)
-    network = EPM(num_classes, options.width, jnp.dtype(config.precision))
+    network = EPM(
+        num_classes, options.width, options.group_norm, jnp.dtype(config.precision)
+    )
     alternate = options.schedule == "alternate"
 
     def plan(name: str, step: epm_steps.Step) -> _Plan:

@@ -93,19 +93,22 @@ class EFE(nn.Module):
     Attributes:
       num_classes: K.
       width: multiplies the trunk's channels, to multiples of 8.
+      group_norm: see `VGGTrunk`.
       dtype: of the computation up to the logits, which are at least float32; None
         keeps the input's.
     """
 
     num_classes: int
     width: float = 1.0
+    group_norm: bool = False
     dtype: Dtype = None
 
     @nn.compact
     def __call__(self, images: jax.Array) -> Coarse:
         """Find features and mask of (B, H, W, 3) images."""
         count = pools(*images.shape[1:3])
-        features = VGGTrunk(self.width, count, self.dtype, name="trunk")(images)
+        trunk = VGGTrunk(self.width, count, self.group_norm, self.dtype, name="trunk")
+        features = trunk(images)
         # Masks differ by little, and the refiner adds up 49 of their values.
         wide = np.promote_types(features.dtype, np.float32)
         mask = Conv(1, (1, 1), dtype=wide, kernel_init=fan_in_uniform, name="mask")
@@ -211,6 +214,7 @@ class EPM(nn.Module):
     Attributes:
       num_classes: K.
       width: multiplies the trunk's channels, to multiples of 8.
+      group_norm: normalises them, see `VGGTrunk`; the paper's trunk does not.
       dtype: of the computation up to logits, masks and pattern map, which are at
         least float32; None keeps the input's.
 
@@ -220,6 +224,7 @@ class EPM(nn.Module):
 
     num_classes: int
     width: float = 1.0
+    group_norm: bool = False
     dtype: Dtype = None
 
     def __post_init__(self) -> None:
@@ -228,7 +233,7 @@ class EPM(nn.Module):
 
     def setup(self) -> None:
         """Name the three modules."""
-        self.efe = EFE(self.num_classes, self.width, self.dtype)
+        self.efe = EFE(self.num_classes, self.width, self.group_norm, self.dtype)
         self.emr = EMR()
         self.epmg = EPMG(self.num_classes, self.dtype)
 

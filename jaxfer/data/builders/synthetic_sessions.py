@@ -6,11 +6,11 @@ from jaxfer.data.builders.synthetic_faces import SyntheticFaces, plan_drawings
 
 
 class SyntheticSessions(SyntheticFaces):
-    """Seven expressions of drawn people, in one light and before one wall each.
+    """Seven expressions of drawn people, each posed in a laboratory in one session.
 
-    So are the sequences of a person in CK+, Oulu-CASIA and MMI: two pictures of one
-    person differ in little but the expression. The first people are those of
-    `SyntheticFaces` of the same seed.
+    So are the sequences of a person in CK+, Oulu-CASIA and MMI: faces are seen from
+    the front, cropped alike, and two pictures of one person differ in little but the
+    expression. The people are those of `SyntheticFaces` of the same seed.
     """
 
     @staticmethod

@@ -34,8 +34,9 @@ def render(
 
     Every picture follows from (seed, identity, expression, take) alone; the
     person from (seed, identity). Pose, light, background, exposure, blur and
-    noise differ between all pictures, or, but for the noise and small movements,
-    between people alone. Equal to the bit for the same versions of NumPy and OpenCV.
+    noise differ between all pictures. Those of a session are taken in a laboratory,
+    from the front and in even light, at the height of the expression; a person's
+    differ in the noise and small movements alone. Equal to the bit for the same versions of NumPy and OpenCV.
 
     Args:
       expression: a key of `EXPRESSIONS`, or `NEUTRAL`.
@@ -43,7 +44,8 @@ def render(
       take: which picture of that person and expression, 0 or more.
       seed: seed of the whole set, 0 or more.
       size: height and width in pixels, 16 or more.
-      intensity: of the action units, 0 to 1; None draws it from [0.5, 1].
+      intensity: of the action units, 0 to 1; None draws it from [0.5, 1], or in a
+        session from [0.75, 1].
       session: whether all pictures of a person are of one session.
 
     Returns:
@@ -66,10 +68,10 @@ def render(
         raise ConfigError(f"intensity must be in [0, 1], found {intensity}.")
     who = _person(seed, identity)
     rng = np.random.default_rng([seed, 1, identity, names.index(expression), take])
-    drawn = rng.uniform(0.5, 1.0)
+    drawn = rng.uniform(0.75 if session else 0.5, 1.0)
     circumstances = people.take(rng)
     if session:
-        shared = people.take(np.random.default_rng([seed, 2, identity]))
+        shared = people.sitting(np.random.default_rng([seed, 2, identity]))
         circumstances = people.moved(shared, rng)
     units = activate(expression, drawn if intensity is None else intensity, rng)
     canvas = size * max(2, -(-_MIN_CANVAS // size))
