@@ -2,7 +2,7 @@
 
     python -m jaxfer.launch --config epm_synthetic.py
 
-The three steps one after the other, three folds by subject of 24 drawn people. The
+The three steps one after the other, three folds by subject of 48 drawn people. The
 figures say that the path works, and what pattern maps look like, and nothing about
 real faces. Time: not measured.
 """
@@ -14,16 +14,15 @@ from jaxfer.methods import epm
 
 def get_config() -> ml_collections.ConfigDict:
     config = epm.default_config()
-    config.epochs = 110
+    config.epochs = 120
     config.batch_size = 32
     config.method.image_size = 56
     config.method.width = 0.125
-    config.method.refinement_weights = "given"
-    config.method.weights.l2 = 1.0
-    config.method.weights.l3 = 1.0
+    config.method.group_norm = True
+    config.method.refinement_weights = "text"
     config.method.weights.l4 = 2e-3  # 56 x 56 pixels, a sixteenth of the paper's
     config.method.weights.l5 = 2e-3
-    config.data.name = "synthetic_faces"
+    config.data.name = "synthetic_sessions"
     config.data.image_size = 56
     config.protocol.kind = "subject"
     config.protocol.folds = 3
@@ -40,5 +39,5 @@ def get_config() -> ml_collections.ConfigDict:
     config.optim.learning_rate = 1e-3
     config.optim.warmup_epochs = 2.0
     config.emr.optim.learning_rate = 1e-4
-    config.epmg.optim.learning_rate = 1e-3
+    config.epmg.optim.learning_rate = 5e-4
     return config

@@ -228,7 +228,9 @@ def create(
     def pretrained() -> Variables:
         official = partial(_official, options)
         found = common.read_initial(options.initial, official, "efe", batch_norm=False)
-        part = {"params": {"efe": {"trunk": found["params"]["efe"]["trunk"]}}}
+        trunk = found["params"]["efe"]["trunk"]
+        _check_norm(options, trunk)
+        part = {"params": {"efe": {"trunk": trunk}}}
         images = inputs(jnp.zeros((1, options.image_size, options.image_size, 3)))
         common.check_initial(options.initial, network, part, images)
         return part
@@ -259,6 +261,17 @@ def _official(options: ml_collections.ConfigDict, arrays: weights.Arrays) -> Var
         )
     found = weights.from_official("vgg16", arrays, trunk_only=True, width=options.width)
     return {"params": {"efe": found["params"]}}
+
+
+def _check_norm(options: ml_collections.ConfigDict, trunk: Variables) -> None:
+    """Weights learned with group norm want it, and those without do not."""
+    learned = any(name.startswith("norm") for name in trunk)
+    if learned != options.group_norm:
+        raise WeightsError(
+            f"the trunk of {options.initial} was trained with{'' if learned else 'out'}"
+            f" group norm, and method.group_norm is {options.group_norm}: set it to"
+            f" {learned}"
+        )
 
 
 def _check(config: ml_collections.ConfigDict) -> None:

@@ -201,6 +201,18 @@ def test_the_trunk_begins_from_a_file(tmp_path):
     chex.assert_trees_all_equal(second.pretrained(), {"params": {"efe": trunk}})
 
 
+@pytest.mark.parametrize("learned", [True, False])
+def test_a_trunk_is_not_read_with_or_without_group_norm_as_it_comes(tmp_path, learned):
+    method = create(**{"method.group_norm": learned})
+    state = jax.jit(method.init)(KEY, batch()["image"][:1])
+    path = tmp_path / "trained.safetensors"
+    variables = jax.device_get(method.deployed.trainable(state.variables))
+    model_file.write(path, variables, {"trainable": True}, precision="float32")
+    fields = {"method.initial": str(path), "method.group_norm": not learned}
+    with pytest.raises(WeightsError, match=f"set it to {learned}"):
+        create(**fields).pretrained()
+
+
 def test_released_weights_want_the_images_they_were_trained_on(tmp_path):
     arrays = {"fc8.bias": np.zeros(2)}
     for number, name in enumerate(CONVOLUTIONS):

@@ -38,6 +38,17 @@ def test_shapes_and_parameter_count(size, side, classes, parameters):
     assert count == parameters
 
 
+def test_group_norm_forgets_how_bright_an_image_is():
+    trunk = vgg.VGGTrunk(0.125, pools=1, group_norm=True)
+    images = jnp.asarray(np.random.default_rng(0).random((2, 14, 14, 3)), jnp.float32)
+    variables = trunk.init(jax.random.key(0), images)
+    names = {name for name in variables["params"] if name.startswith("norm")}
+    assert names == {name.replace("conv", "norm") for name in vgg.CONVOLUTIONS}
+    plain = jax.jit(trunk.apply)(variables, images)
+    close(jax.jit(trunk.apply)(variables, 3 * images), np.asarray(plain), 1e-4)
+    assert jnp.ptp(plain) > 0.1
+
+
 def test_the_classifier_counts_by_channel_then_row_then_column():
     """Official weights do. A map of 7 x 1 is seen as 7 x 7 of equal columns."""
     model = models.create("vgg16", 3, width=0.02)
