@@ -184,9 +184,9 @@ def take(rng: np.random.Generator) -> Take:
 
 
 def sitting(rng: np.random.Generator) -> Take:
-    """Draws the circumstances of a session in a laboratory: posed, lit and cropped."""
+    """Draws the circumstances of a session in a laboratory, nearly the same for all."""
     uniform = rng.uniform
-    wall = uniform(70, 200) + rng.normal(0, 12, 3)
+    wall = np.full(3, uniform(118, 132))
     return Take(
         yaw=uniform(-0.05, 0.05),
         pitch=uniform(-0.03, 0.03),
@@ -195,14 +195,11 @@ def sitting(rng: np.random.Generator) -> Take:
         shift=(uniform(-0.015, 0.015), uniform(-0.015, 0.015)),
         gaze=(uniform(-0.1, 0.1), uniform(-0.05, 0.05)),
         lids=uniform(0.94, 1.03),
-        light=(uniform(-0.5, 0.5), uniform(-0.6, -0.1)),
-        contrast=uniform(0.15, 0.35),
-        warmth=uniform(-0.04, 0.04),
-        exposure=uniform(0.94, 1.06),
-        background=(
-            np.clip(wall, 15, 245),
-            np.clip(wall + uniform(-15, 15), 10, 250),
-        ),
+        light=(uniform(-0.1, 0.1), uniform(-0.5, -0.3)),
+        contrast=uniform(0.2, 0.3),
+        warmth=uniform(-0.01, 0.01),
+        exposure=uniform(0.98, 1.02),
+        background=(wall + 8, wall - 8),
         blur=uniform(0.0, 0.2),
         noise=uniform(1.0, 2.5),
     )
