@@ -191,7 +191,7 @@ def sitting(rng: np.random.Generator) -> Take:
         yaw=uniform(-0.05, 0.05),
         pitch=uniform(-0.03, 0.03),
         roll=uniform(-0.025, 0.025),
-        zoom=uniform(0.98, 1.02),
+        zoom=uniform(1.15, 1.19),  # cropped to the face
         shift=(uniform(-0.015, 0.015), uniform(-0.015, 0.015)),
         gaze=(uniform(-0.1, 0.1), uniform(-0.05, 0.05)),
         lids=uniform(0.94, 1.03),
