@@ -212,10 +212,10 @@ def moved(session: Take, rng: np.random.Generator) -> Take:
         return value + scale * rng.normal()
 
     return session._replace(
-        yaw=near(session.yaw, 0.02),
-        pitch=near(session.pitch, 0.015),
-        roll=near(session.roll, 0.012),
-        shift=(near(session.shift[0], 0.008), near(session.shift[1], 0.008)),
+        yaw=near(session.yaw, 0.008),
+        pitch=near(session.pitch, 0.006),
+        roll=near(session.roll, 0.004),
+        shift=(near(session.shift[0], 0.003), near(session.shift[1], 0.003)),
         lids=near(session.lids, 0.02),
     )
 
