@@ -236,6 +236,7 @@ RULES: dict[str, Rule] = {
     "method.heads": Words(("shared", "separate")),
     "method.head": Words(("released", "paper")),
     "method.channel_order": Words(("bgr", "rgb")),
+    "method.reconstruct": Words(("grey", "color")),
     "method.weighting": Words(("equal", "fixed", "uncertainty")),
     "method.second_view": Words(("flip", "independent")),
     "method.harmony_variant": Words(("released", "printed", "separating")),

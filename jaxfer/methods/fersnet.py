@@ -53,6 +53,7 @@ def default_config() -> ml_collections.ConfigDict:
         "image_size": 96,  # pixels that the network sees, cropped; a multiple of 32
         "channel_order": "bgr",  # the released code reads images with OpenCV
         "adversarial": "least_squares",  # or log
+        "reconstruct": "grey",  # as released; or color
         "weights": {
             "reconstruction": 1.0,
             "identity": 0.05,

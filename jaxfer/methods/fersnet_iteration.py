@@ -205,7 +205,9 @@ def generator_losses(
 
     References:
       Zhao et al., ICPR 2020, "Learning Criteria", with the weights of the released
-      code, which compares images and their features in grey.
+      code, which compares images and their features in grey. `Recipe.reconstruct`
+      compares images in color: otherwise only the discriminator and the way back
+      teach colors.
     """
 
     def draw(carry: tuple, given: tuple) -> tuple[tuple, tuple]:
@@ -231,8 +233,11 @@ def generator_losses(
     real = ops.grayscale(pairs.partner, recipe.channel_order)
     judge = {"params": variables["params"]["discriminator"]}
     scores = recipe.discriminator.apply(judge, images[0], pairs.target)
+    compared = (grey, real)
+    if recipe.reconstruct == "color":
+        compared = (images[0], pairs.partner)
     terms = {
-        "reconstruction": losses.reconstruction(grey, real),
+        "reconstruction": losses.reconstruction(*compared),
         "adversarial": ADVERSARIAL[recipe.adversarial][1](scores.maps["validity"]),
         "cycle": losses.cycle(pairs.image, images[1]),
     }

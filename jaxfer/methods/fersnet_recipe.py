@@ -34,6 +34,7 @@ class Recipe(NamedTuple):
       weights: of the terms reconstruction, identity, adversarial and cycle.
       adversarial: a name of `ADVERSARIAL`.
       channel_order: of the images.
+      reconstruct: whether drawn faces are compared with real ones in grey or in color.
     """
 
     network: nn.Module
@@ -45,6 +46,7 @@ class Recipe(NamedTuple):
     weights: dict[str, float]
     adversarial: str
     channel_order: Literal["bgr", "rgb"]
+    reconstruct: Literal["grey", "color"] = "grey"
 
 
 def create_recipe(
@@ -82,6 +84,7 @@ def create_recipe(
         weights=options.weights.to_dict(),
         adversarial=options.adversarial,
         channel_order=options.channel_order,
+        reconstruct=options.reconstruct,
     )
 
 
