@@ -7,12 +7,14 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from flax import linen as nn
 
 from jaxfer import losses, models
 from jaxfer.errors import ConfigError, WeightsError
 from jaxfer.methods import fersnet, fersnet_recognition
-from jaxfer.methods.fersnet_iteration import create_step
+from jaxfer.methods.fersnet_iteration import Pairs, create_step, generator_losses
 from jaxfer.methods.fersnet_recipe import create_recipe
+from jaxfer.models import Outputs
 
 CLASSES, PAIRS, SIZE, CROP = 3, 4, 36, 32
 KEY = jax.random.key(0)
@@ -141,6 +143,40 @@ def test_the_metrics_add_up():
     objective = metrics["generator"] + metrics["loss"]
     np.testing.assert_allclose(metrics["objective"], objective, rtol=1e-5)
     assert {"accuracy", "discriminator", "score_real", "score_fake"} < set(metrics)
+
+
+class Tinted(nn.Module):
+    """A generator that draws the image in another colour."""
+
+    @nn.compact
+    def __call__(self, images, target, train):
+        logits = nn.Dense(CLASSES)(jnp.mean(images, axis=(1, 2)))
+        tint = self.param("tint", nn.initializers.zeros, (1, 1, 1, 3))
+        self.variable("batch_stats", "steps", jnp.zeros, ())
+        return Outputs(logits, images={"synthesised": images + tint})
+
+
+class Indifferent(nn.Module):
+    def __call__(self, images, target):
+        return Outputs(images[:, 0, 0], maps={"validity": images[..., :1]})
+
+
+@pytest.mark.parametrize(
+    ("reconstruct", "expected"), [("grey", 0.0), ("color", 0.1 * (1 + 2989 / 5870) / 3)]
+)
+def test_faces_are_compared_in_grey_or_in_color(reconstruct, expected):
+    """Less green and more red of the same brightness."""
+    made = config(**{"method.reconstruct": reconstruct, **FULL})
+    recipe = create_recipe(made, num_classes=CLASSES, steps_per_epoch=1)
+    recipe = recipe._replace(network=Tinted(), discriminator=Indifferent())
+    images, target = jnp.full((2, 4, 4, 3), 0.5), jnp.eye(CLASSES)[:2]
+    params, stats = Tinted().init(KEY, images, target, True).values()
+    red, green = 0.1, -0.1 * 0.2989 / 0.5870
+    params["tint"] = jnp.asarray([0, green, red]).reshape(1, 1, 1, 3)  # BGR
+    variables = {"params": {"discriminator": {}}, "batch_stats": {"network": stats}}
+    pairs = Pairs(images, target, images, target)
+    _, (terms, *_) = generator_losses(recipe, variables, params, pairs, None)
+    np.testing.assert_allclose(terms["reconstruction"], expected, atol=1e-7)
 
 
 @pytest.mark.parametrize("part", ["network", "discriminator"])
