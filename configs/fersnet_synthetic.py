@@ -25,6 +25,8 @@ def get_config() -> ml_collections.ConfigDict:
     config.data.image_size = 72
     config.method.image_size = 64
     config.method.width = 0.125
+    config.method.reconstruct = "color"
+    config.method.weights.reconstruction = 10.0  # the released 1 wants more steps
     config.method.weights.identity = 0.0
     config.protocol.kind = "subject"
     config.protocol.folds = 3
@@ -32,6 +34,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.protocol.parallel_folds = "never"  # kernels of several runs are slow here
     for optim in (config.optim, config.discriminator.optim, config.augmented.optim):
         optim.learning_rate = 1e-3
-        optim.schedule = "constant"
+        optim.weight_decay = 0.0
+        optim.schedule = "cosine"
     config.augmented.epochs = 6
     return config
