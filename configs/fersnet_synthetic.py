@@ -3,8 +3,8 @@
     python -m jaxfer.launch --config fersnet_synthetic.py
 
 Three folds by subject of 48 drawn people, one after the other. Two images of a person
-are of one session, as in CK+; those of `synthetic_faces` differ more in light and wall
-than in the expression. The figures say that the path works, and nothing about real
+are of one session, and a person shows some expressions and not others, as in CK+. The
+figures say that the path works, and nothing about real
 faces. The identity term is left out: there are no weights for it, and LightCNN would
 cost more than the network. Time: not measured.
 
@@ -19,8 +19,8 @@ from jaxfer.methods import fersnet
 
 def get_config() -> ml_collections.ConfigDict:
     config = fersnet.default_config()
-    config.epochs = 12
-    config.log.sheet_epochs = 4
+    config.epochs = 50
+    config.log.sheet_epochs = 10
     config.data.name = "synthetic_sessions"
     config.data.image_size = 72
     config.method.image_size = 64
@@ -30,11 +30,12 @@ def get_config() -> ml_collections.ConfigDict:
     config.method.weights.identity = 0.0
     config.protocol.kind = "subject"
     config.protocol.folds = 3
+    config.protocol.train_fraction = 0.25  # three or four of a person's 14 images
     config.protocol.validation_kind = "subject"
     config.protocol.parallel_folds = "never"  # kernels of several runs are slow here
     for optim in (config.optim, config.discriminator.optim, config.augmented.optim):
         optim.learning_rate = 1e-3
         optim.weight_decay = 0.0
         optim.schedule = "cosine"
-    config.augmented.epochs = 6
+    config.augmented.epochs = 25
     return config
