@@ -14,7 +14,7 @@ from jaxfer.methods import epm
 
 def get_config() -> ml_collections.ConfigDict:
     config = epm.default_config()
-    config.epochs = 120
+    config.epochs = 80
     config.batch_size = 32
     config.method.image_size = 56
     config.method.width = 0.125
@@ -30,7 +30,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.augment.flip = True
     config.augment.translate = 0.05
     config.emr.epochs = 6
-    config.epmg.epochs = 60
+    config.epmg.epochs = 40
     for step in (config.emr, config.epmg):
         step.images_per_class = 5
     for optim in (config.optim, config.emr.optim, config.epmg.optim):
