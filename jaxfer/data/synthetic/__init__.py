@@ -36,7 +36,8 @@ def render(
     person from (seed, identity). Pose, light, background, exposure, blur and
     noise differ between all pictures. Those of a session are taken in a laboratory,
     from the front, in one light and before a grey wall, at the height of the
-    expression; a person's differ in the noise and small movements alone. Equal to the bit for the same versions of NumPy and OpenCV.
+    expression; a person's differ in the noise and small movements alone. Equal to the
+    bit for the same versions of NumPy and OpenCV.
 
     Args:
       expression: a key of `EXPRESSIONS`, or `NEUTRAL`.
