@@ -21,8 +21,10 @@ def get_config() -> ml_collections.ConfigDict:
     config.method.width = 0.125
     config.method.group_norm = True
     config.method.refinement_weights = "text"
+    config.method.mining = "semi_hard"  # the hardest draw some classes together
+    config.method.margins.pattern = 5.0  # with the paper's, maps differ invisibly
     config.method.weights.l4 = 2e-3  # 56 x 56 pixels, a sixteenth of the paper's
-    config.method.weights.l5 = 2e-3
+    config.method.weights.l5 = 4e-3
     config.data.name = "ferplus"
     config.data.image_size = 48
     config.protocol.kind = "given"
@@ -40,5 +42,5 @@ def get_config() -> ml_collections.ConfigDict:
     config.optim.learning_rate = 1e-3
     config.optim.warmup_epochs = 1.0
     config.emr.optim.learning_rate = 1e-4
-    config.epmg.optim.learning_rate = 5e-4
+    config.epmg.optim.learning_rate = 1e-3
     return config

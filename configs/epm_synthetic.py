@@ -20,8 +20,10 @@ def get_config() -> ml_collections.ConfigDict:
     config.method.width = 0.125
     config.method.group_norm = True
     config.method.refinement_weights = "text"
+    config.method.mining = "semi_hard"  # the hardest draw some classes together
+    config.method.margins.pattern = 5.0  # with the paper's, maps differ invisibly
     config.method.weights.l4 = 2e-3  # 56 x 56 pixels, a sixteenth of the paper's
-    config.method.weights.l5 = 2e-3
+    config.method.weights.l5 = 4e-3
     config.data.name = "synthetic_sessions"
     config.data.image_size = 56
     config.protocol.kind = "subject"
@@ -30,7 +32,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.augment.flip = True
     config.augment.translate = 0.05
     config.emr.epochs = 6
-    config.epmg.epochs = 40
+    config.epmg.epochs = 100
     for step in (config.emr, config.epmg):
         step.images_per_class = 5
     for optim in (config.optim, config.emr.optim, config.epmg.optim):
@@ -39,5 +41,5 @@ def get_config() -> ml_collections.ConfigDict:
     config.optim.learning_rate = 1e-3
     config.optim.warmup_epochs = 2.0
     config.emr.optim.learning_rate = 1e-4
-    config.epmg.optim.learning_rate = 5e-4
+    config.epmg.optim.learning_rate = 1e-3
     return config
