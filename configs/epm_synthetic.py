@@ -33,6 +33,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.augment.translate = 0.05
     config.emr.epochs = 6
     config.epmg.epochs = 100
+    config.epmg.select_after = 0.5  # maps form long after accuracy has settled
     for step in (config.emr, config.epmg):
         step.images_per_class = 5
     for optim in (config.optim, config.emr.optim, config.epmg.optim):

@@ -155,6 +155,7 @@ RULES: dict[str, Rule] = {
     "finetune.epochs": COUNT_OR_NONE,
     "batch_size": COUNT,
     "images_per_class": COUNT,
+    "select_after": SHARE,
     "precision": Words(("float32", "bfloat16")),
     "image_size": PIXELS,
     # data

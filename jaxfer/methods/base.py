@@ -53,10 +53,12 @@ class Selection(NamedTuple):
       metric: a name of `jaxfer.metrics.compute`, e.g. `accuracy` or `loss`,
         of the decision; `<head>/<metric>` for another head.
       mode: whether the largest or the smallest is best; the first wins ties.
+      first_epoch: epochs before this one, from 0, are not chosen.
     """
 
     metric: str = "accuracy"
     mode: Literal["max", "min"] = "max"
+    first_epoch: int = 0
 
 
 class Plateau(NamedTuple):

@@ -72,7 +72,12 @@ def default_config() -> ml_collections.ConfigDict:
     config.epochs = 30  # of step one; of all three if they alternate
     config.optim = _sgd(1e-3)
     config.emr = {"epochs": 30, "images_per_class": 8, "optim": _sgd(1e-4)}
-    config.epmg = {"epochs": 30, "images_per_class": 8, "optim": _sgd(1e-3)}
+    config.epmg = {
+        "epochs": 30,
+        "select_after": 0.0,  # share of the epochs before the first to choose
+        "images_per_class": 8,
+        "optim": _sgd(1e-3),
+    }
     return config.lock()
 
 
@@ -127,6 +132,11 @@ def create(
         num_classes, options.width, options.group_norm, jnp.dtype(config.precision)
     )
     alternate = options.schedule == "alternate"
+    epochs = config.epochs if alternate else config.epmg.epochs
+    # Accuracy, which chooses the epoch, does not see whether maps have formed.
+    decision = create_selection(config.epmg.optim)._replace(
+        first_epoch=int(config.epmg.select_after * epochs)
+    )
 
     def plan(name: str, step: epm_steps.Step) -> _Plan:
         own = config if name == "efe" else config[name]
@@ -206,7 +216,7 @@ def create(
                 trains="in turn "
                 + "; ".join(step.trains for step in steps.values())
                 + begins,
-                selection=create_selection(epmg.optim),
+                selection=decision,
                 plateau=create_plateau(epmg.optim),
             ),
         )
@@ -218,7 +228,7 @@ def create(
                 passes=(one_pass(plan),),
                 predict=predict if plan is epmg else predict_coarse,
                 trains=plan.step.trains + (begins if plan is efe else ""),
-                selection=create_selection(plan.optim),
+                selection=decision if plan is epmg else create_selection(plan.optim),
                 plateau=create_plateau(plan.optim),
             )
             for plan in plans.values()

@@ -47,6 +47,7 @@ def select(
     tracker: Tracker, variables: Variables, value: Array, epoch: Array, rule: Selection
 ) -> Tracker:
     """Keep these variables if `value` beats all earlier epochs; ties keep the old."""
+    value = jnp.where(epoch < rule.first_epoch, jnp.nan, value)
     improved = _better(value, tracker.best, rule.mode, 0.0)
     return tracker._replace(
         best=jnp.where(improved, value, tracker.best),

@@ -161,6 +161,15 @@ def test_stages_and_their_batches():
     assert [p[1:] for p in stage.passes] == passes
 
 
+@pytest.mark.parametrize("schedule", ["sequential", "alternate"])
+def test_the_decision_is_chosen_when_maps_have_formed(schedule):
+    fields = {"epochs": 7, "epmg.epochs": 7, "epmg.select_after": 0.5}
+    stages = create(**fields, **{"method.schedule": schedule}).stages
+    *before, last = (stage.selection.first_epoch for stage in stages)
+    assert not any(before)
+    assert last == 3
+
+
 def test_the_whole_predicts_with_its_parts():
     method, state = started()
     images = batch()["image"]

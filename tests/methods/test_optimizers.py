@@ -125,4 +125,4 @@ def test_the_metric_alone_says_what_is_best(metric, mode):
     config = optim()
     config.plateau.metric = metric
     assert create_plateau(config)[:2] == (metric, mode)
-    assert create_selection(config) == (metric, mode)
+    assert create_selection(config) == Selection(metric, mode)

@@ -36,6 +36,13 @@ def test_the_best_epoch_and_its_variables(values, mode, best):
     assert float(tracker.best_variables["w"]) == best
 
 
+def test_epochs_before_the_first_to_choose_are_not_chosen():
+    rule = Selection("accuracy", "max", first_epoch=2)
+    tracker = follow([0.9, 0.8, 0.5, 0.6, 0.55], rule)
+    assert int(tracker.best_epoch) == 3
+    assert float(tracker.best) == pytest.approx(0.6)
+
+
 def keras_plateau(values, *, mode, factor, patience, min_delta):
     """The rates that Keras' callback gives after each epoch, written out."""
     best, wait, rate, rates = None, 0, 1.0, []
