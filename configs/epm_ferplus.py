@@ -35,7 +35,6 @@ def get_config() -> ml_collections.ConfigDict:
     config.augment.zoom = (0.9, 1.1)
     config.emr.epochs = 2
     config.epmg.epochs = 5
-    config.epmg.select_after = 0.5  # maps form long after accuracy has settled
     for optim in (config.optim, config.emr.optim, config.epmg.optim):
         optim.name = "adamw"
         optim.schedule = "cosine"
