@@ -238,6 +238,7 @@ RULES: dict[str, Rule] = {
     "method.head": Words(("released", "paper")),
     "method.channel_order": Words(("bgr", "rgb")),
     "method.reconstruct": Words(("grey", "color")),
+    "method.distance": Words(("absolute", "squared")),
     "method.weighting": Words(("equal", "fixed", "uncertainty")),
     "method.second_view": Words(("flip", "independent")),
     "method.harmony_variant": Words(("released", "printed", "separating")),

@@ -29,6 +29,7 @@ from jaxfer.losses.reduction import mean as mean
 from jaxfer.losses.synthesis import cycle as cycle
 from jaxfer.losses.synthesis import identity as identity
 from jaxfer.losses.synthesis import reconstruction as reconstruction
+from jaxfer.losses.synthesis import squared_reconstruction as squared_reconstruction
 from jaxfer.losses.triplet import batch_all_triplet as batch_all_triplet
 from jaxfer.losses.triplet import batch_hard_triplet as batch_hard_triplet
 from jaxfer.losses.triplet import semi_hard_triplet as semi_hard_triplet

@@ -54,6 +54,7 @@ def default_config() -> ml_collections.ConfigDict:
         "channel_order": "bgr",  # the released code reads images with OpenCV
         "adversarial": "least_squares",  # or log
         "reconstruct": "grey",  # as released; or color
+        "distance": "absolute",  # of it, as released; or squared, as the slides print
         "weights": {
             "reconstruction": 1.0,
             "identity": 0.05,

@@ -19,7 +19,7 @@ from jaxfer import losses, ops
 from jaxfer.methods import common
 from jaxfer.methods import fersnet_recognition as recognition
 from jaxfer.methods.base import Batch, Metrics, State, Variables
-from jaxfer.methods.fersnet_recipe import ADVERSARIAL, Recipe
+from jaxfer.methods.fersnet_recipe import ADVERSARIAL, RECONSTRUCTION, Recipe
 
 
 class Pairs(NamedTuple):
@@ -207,7 +207,7 @@ def generator_losses(
       Zhao et al., ICPR 2020, "Learning Criteria", with the weights of the released
       code, which compares images and their features in grey. `Recipe.reconstruct`
       compares images in color: otherwise only the discriminator and the way back
-      teach colors.
+      teach colors. `Recipe.distance` gives the squares that the slides print.
     """
 
     def draw(carry: tuple, given: tuple) -> tuple[tuple, tuple]:
@@ -237,7 +237,7 @@ def generator_losses(
     if recipe.reconstruct == "color":
         compared = (images[0], pairs.partner)
     terms = {
-        "reconstruction": losses.reconstruction(*compared),
+        "reconstruction": RECONSTRUCTION[recipe.distance](*compared),
         "adversarial": ADVERSARIAL[recipe.adversarial][1](scores.maps["validity"]),
         "cycle": losses.cycle(pairs.image, images[1]),
     }

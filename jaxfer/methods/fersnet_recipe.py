@@ -19,6 +19,11 @@ ADVERSARIAL = {
     "log": (losses.log_adversarial_discriminator, losses.log_adversarial_generator),
 }
 """Losses of the discriminator and of the generator, by `method.adversarial`."""
+RECONSTRUCTION = {
+    "absolute": losses.reconstruction,
+    "squared": losses.squared_reconstruction,
+}
+"""Of drawn faces from real ones, by `method.distance`."""
 
 
 class Recipe(NamedTuple):
@@ -35,6 +40,7 @@ class Recipe(NamedTuple):
       adversarial: a name of `ADVERSARIAL`.
       channel_order: of the images.
       reconstruct: whether drawn faces are compared with real ones in grey or in color.
+      distance: of that comparison, a name of `RECONSTRUCTION`.
     """
 
     network: nn.Module
@@ -47,6 +53,7 @@ class Recipe(NamedTuple):
     adversarial: str
     channel_order: Literal["bgr", "rgb"]
     reconstruct: Literal["grey", "color"] = "grey"
+    distance: Literal["absolute", "squared"] = "absolute"
 
 
 def create_recipe(
@@ -85,6 +92,7 @@ def create_recipe(
         adversarial=options.adversarial,
         channel_order=options.channel_order,
         reconstruct=options.reconstruct,
+        distance=options.distance,
     )
 
 

@@ -10,7 +10,12 @@ X, Y = np.random.default_rng(0).random((2, 3, 6, 5, 3)).astype(np.float32)
 
 @pytest.mark.parametrize(
     ["loss", "power"],
-    [(losses.reconstruction, 1), (losses.identity, 2), (losses.cycle, 2)],
+    [
+        (losses.reconstruction, 1),
+        (losses.squared_reconstruction, 2),
+        (losses.identity, 2),
+        (losses.cycle, 2),
+    ],
 )
 def test_is_the_mean_power_of_the_difference(loss, power):
     def total(x, y):

@@ -162,11 +162,17 @@ class Indifferent(nn.Module):
 
 
 @pytest.mark.parametrize(
-    ("reconstruct", "expected"), [("grey", 0.0), ("color", 0.1 * (1 + 2989 / 5870) / 3)]
+    ("reconstruct", "distance", "expected"),
+    [
+        ("grey", "absolute", 0.0),
+        ("color", "absolute", 0.1 * (1 + 2989 / 5870) / 3),
+        ("color", "squared", 0.1**2 * (1 + (2989 / 5870) ** 2) / 3),
+    ],
 )
-def test_faces_are_compared_in_grey_or_in_color(reconstruct, expected):
+def test_how_faces_are_compared(reconstruct, distance, expected):
     """Less green and more red of the same brightness."""
-    made = config(**{"method.reconstruct": reconstruct, **FULL})
+    options = {"method.reconstruct": reconstruct, "method.distance": distance}
+    made = config(**options, **FULL)
     recipe = create_recipe(made, num_classes=CLASSES, steps_per_epoch=1)
     recipe = recipe._replace(network=Tinted(), discriminator=Indifferent())
     images, target = jnp.full((2, 4, 4, 3), 0.5), jnp.eye(CLASSES)[:2]
