@@ -24,6 +24,7 @@ from jaxfer.methods import fersnet_recognition as recognition
 from jaxfer.methods.base import (
     Method,
     Pass,
+    Selection,
     Stage,
     State,
     Variables,
@@ -63,6 +64,7 @@ def default_config() -> ml_collections.ConfigDict:
         },
         "identity_weights": "",  # released ones of LightCNN-9; "": random features
         "initial": "",  # of the network: released, or of `jaxfer export --trainable`
+        "select_after": 0.0,  # share of the epochs before the first to choose
     }
     config.data.image_size = 110
     config.log.sheet_epochs = 25  # between sheets of drawn faces; 0: none
@@ -156,7 +158,7 @@ def create(
         passes=(Pass(create_step(config, recipe), 2 * config.batch_size, "pairs"),),
         predict=recognition.create_predict(config, recipe.network, "network"),
         trains=_trains(config),
-        selection=create_selection(config.optim),
+        selection=_selection(config),
         plateau=create_plateau(config.optim),
     )
     augmented_step = recognition.create_augmented_step(
@@ -216,6 +218,14 @@ def create_synthesis(config: ml_collections.ConfigDict, num_classes: int) -> Syn
     return synthesise
 
 
+def _selection(config: ml_collections.ConfigDict) -> Selection:
+    # Accuracy, which chooses the epoch, does not see what is drawn: it settles long
+    # before drawn faces show an expression, and the first of equal epochs is taken.
+    return create_selection(config.optim)._replace(
+        first_epoch=int(config.method.select_after * config.epochs)
+    )
+
+
 def _recognition_alone(
     config: ml_collections.ConfigDict, num_classes: int, steps_per_epoch: int
 ) -> Method:
@@ -237,7 +247,7 @@ def _recognition_alone(
         passes=(Pass(step, config.batch_size, config.data.sampler),),
         predict=recognition.create_predict(config, network, "network"),
         trains="the recogniser alone, without synthesis",
-        selection=create_selection(config.optim),
+        selection=_selection(config),
         plateau=create_plateau(config.optim),
     )
     deployment = recognition.create_deployment(config, network, "network")
