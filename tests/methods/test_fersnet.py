@@ -329,6 +329,15 @@ def test_hard_sharing_has_no_leaky_units_and_no_weight_no_face_recogniser():
     assert "frozen" not in hard
 
 
+@pytest.mark.parametrize("multi_task", [True, False])
+def test_the_first_stage_is_chosen_when_faces_show_expressions(multi_task):
+    fields = {"epochs": 7, "method.select_after": 0.5, "augmented.epochs": 9}
+    fields |= {"method.multi_task": multi_task, "method.fes_augmentation": multi_task}
+    first, *others = create(config(**fields)).stages
+    assert first.selection.first_epoch == 3
+    assert not any(stage.selection.first_epoch for stage in others)
+
+
 def test_the_face_recogniser_comes_from_a_file_and_its_absence_is_said(tmp_path):
     rows = golden_rule.load("fersnet")[1]["weights"]["lightcnn9"]
     arrays = {row[0]: np.full(row[2], i, np.float32) for i, row in enumerate(rows)}
