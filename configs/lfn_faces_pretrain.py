@@ -1,5 +1,8 @@
 """LFN on identities, to pretrain LFNSB: any folder with one subfolder a person.
 
+The folder has two parts, FACES/train/PERSON/*.jpg and FACES/test/PERSON/*.jpg, of the
+same people; a few images of each are enough for the second.
+
     jaxfer prepare image_folder --source FACES
     python -m jaxfer.launch --config lfn_faces_pretrain.py
     jaxfer export runs/lfn_faces_pretrain --trainable --output lfn.safetensors

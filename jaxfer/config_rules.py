@@ -154,7 +154,7 @@ RULES: dict[str, Rule] = {
     "epochs": COUNT,
     "finetune.epochs": COUNT_OR_NONE,
     "batch_size": COUNT,
-    "images_per_class": COUNT,
+    "images_per_class": Number(2, whole=True),  # a triplet has two of a class
     "select_after": SHARE,
     "precision": Words(("float32", "bfloat16")),
     "image_size": PIXELS,

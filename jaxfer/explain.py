@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from jaxfer.errors import DataError
 from jaxfer.image_arguments import (
     add_images,
     add_out,
@@ -18,7 +19,7 @@ from jaxfer.image_arguments import (
     free_name,
     status,
 )
-from jaxfer.predict import Recognizer, load
+from jaxfer.predict import DIVERGED, Recognizer, load
 
 if TYPE_CHECKING:
     from jaxfer.evaluate.attention import Looks
@@ -81,6 +82,9 @@ def explain(
 
     Yields:
       The path of each sheet.
+
+    Raises:
+      DataError: the model gives numbers that are not finite.
     """
     from jaxfer.evaluate import attention, sheet
 
@@ -94,6 +98,8 @@ def explain(
     names: set[str] = set()
     for faces in batches(files, recognizer.image_size, size):
         looks = look(np.stack([image for _, image in faces]), list(classes))
+        if not np.isfinite(looks.probabilities).all():
+            raise DataError(DIVERGED)
         for number, (file, image) in enumerate(faces):
             probability = looks.probabilities[number]
             best = int(probability.argmax())

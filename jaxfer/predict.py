@@ -71,7 +71,8 @@ class Recognizer:
             of them up to 32.
 
         Raises:
-          DataError: another shape or dtype, floats out of range, a batch size below 1.
+          DataError: another shape or dtype, floats out of range, a batch size below 1;
+            or the model gives numbers that are not finite.
         """
         import jax
 
@@ -85,6 +86,8 @@ class Recognizer:
             padded = np.pad(part, ((0, size - len(part)), (0, 0), (0, 0), (0, 0)))
             logits = self._predict(padded).logits
             parts.append(np.asarray(jax.nn.softmax(logits))[: len(part)])
+        if not all(np.isfinite(part).all() for part in parts):
+            raise DataError(DIVERGED)
         return Prediction(self.class_names, np.concatenate(parts).astype(np.float32))
 
     def _prepare(self, images: np.ndarray) -> np.ndarray:
@@ -104,6 +107,10 @@ class Recognizer:
         return resized(images, self.image_size)
 
 
+DIVERGED = (
+    "the model gives numbers that are not finite: its training diverged; take another"
+    " selection or run of it, or train it again with a lower learning rate"
+)
 MODEL_FILE = ".safetensors"
 BATCH = 32
 """Images that are asked about at a time, at most."""

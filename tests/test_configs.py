@@ -27,7 +27,7 @@ CLASSES = labels.CKPLUS
 SIZE = 28
 SMALLEST = {"width": 0.03125, "depth": 0.01, "image_size": SIZE}
 STEPS = ("fusion", "emr", "epmg")
-SHORTEST = {"epochs": 1, "batch_size": 4, "images_per_class": 1}
+SHORTEST = {"epochs": 1, "batch_size": 4, "images_per_class": 2}
 
 
 def with_validation(data):

@@ -108,11 +108,14 @@ _Sampler = Callable[[NDArray[np.int32], Rows, int, np.random.Generator], Rows]
 PAIRS = "pairs"
 """The sampler that needs to know who is seen."""
 
+TRIPLET = "triplet"
+"""The sampler whose batches have as many images of each class."""
+
 SAMPLERS: dict[str, _Sampler] = {
     "shuffle": _shuffle,
     "sequential": _sequential,
     "balanced": _balanced,
-    "triplet": _triplet,
+    TRIPLET: _triplet,
 }
 """The other samplers by the name that a method gives."""
 

@@ -50,7 +50,9 @@ def default_config() -> ml_collections.ConfigDict:
         "name": "epm",
         "image_size": 224,  # or 112, 56, 28, 14
         "width": 1.0,  # multiplies the trunk's channels
-        "group_norm": False,  # in the trunk, for training it from random weights
+        # In the trunk, for training it from random weights; the norms behind frozen
+        # convolutions, which the paper does not have, go on learning.
+        "group_norm": False,
         "normalization": "imagenet",  # or vgg_face, with VGG-Face's weights alone
         "initial": "",  # weights of the trunk: VGG-Face, torchvision, or our own
         "schedule": "sequential",  # or alternate: the three steps in every epoch
@@ -285,6 +287,14 @@ def _check_norm(options: ml_collections.ConfigDict, trunk: Variables) -> None:
 
 
 def _check(config: ml_collections.ConfigDict) -> None:
+    if config.method.schedule == "alternate":
+        for name, optim in (("optim", config.optim), ("emr.optim", config.emr.optim)):
+            if optim.plateau.metric:
+                raise ConfigError(
+                    f"with method.schedule alternate the three steps share an epoch,"
+                    f" and {name}.plateau has no accuracy of its own to follow: set"
+                    " epmg.optim.plateau, or take the steps one after the other"
+                )
     if config.augment.mixup:
         raise ConfigError(
             "epm compares images by their class, which mixed images lack: set"

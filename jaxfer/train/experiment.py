@@ -12,10 +12,10 @@ import numpy as np
 
 from jaxfer import data, methods
 from jaxfer.config import validate
-from jaxfer.data.samplers import PAIRS
+from jaxfer.data.samplers import PAIRS, TRIPLET
 from jaxfer.data.splits import Fold, make_folds
 from jaxfer.errors import ConfigError
-from jaxfer.methods.base import Method, Stage, State, Variables
+from jaxfer.methods.base import Method, Pass, Stage, State, Variables
 from jaxfer.train import memory, processes, results, sharding
 from jaxfer.train.checkpoints import Checkpoints, load_variables
 from jaxfer.train.group import DoesNotFit, Group
@@ -86,16 +86,36 @@ def open_experiment(
     method = methods.create(
         config, num_classes=len(dataset.class_names), steps_per_epoch=steps
     )
-    smallest = min(len(fold.train) for fold in folds)
     for stage in method.stages:
         for one in stage.passes:
-            # Pairs may show an image twice; their sampler counts for itself.
-            if one.batch_size > smallest and one.sampler != PAIRS:
-                raise ConfigError(
-                    f"stage {stage.name} takes batches of {one.batch_size} images, and"
-                    f" the smallest training part has {smallest}: lower the batch size"
-                )
+            _check_batches(stage.name, one, folds, dataset)
     return Experiment(config, Path(workdir), dataset, folds, runs, method)
+
+
+def _check_batches(
+    stage: str, one: Pass, folds: list[Fold], dataset: data.Dataset
+) -> None:
+    """Before anything slow begins: every training part has such batches."""
+    smallest = min(len(fold.train) for fold in folds)
+    # Pairs may show an image twice; their sampler counts for itself.
+    if one.batch_size > smallest and one.sampler != PAIRS:
+        smaller = "images_per_class" if one.sampler == TRIPLET else "the batch size"
+        raise ConfigError(
+            f"stage {stage} takes batches of {one.batch_size} images, and the smallest"
+            f" training part has {smallest}: lower {smaller}"
+        )
+    if one.sampler != TRIPLET:
+        return
+    classes = len(dataset.class_names)
+    for number, fold in enumerate(folds):
+        present = np.unique(dataset.table.label[fold.train]).size
+        if present < classes:
+            raise ConfigError(
+                f"stage {stage} takes as many images of each of {classes} classes in"
+                f" every batch, and the training part of fold {number} has images of"
+                f" {present}: change the protocol so that each has all, or prepare the"
+                " data without the classes that are missing"
+            )
 
 
 def run(

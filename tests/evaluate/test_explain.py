@@ -8,6 +8,7 @@ import pytest
 from flax import linen as nn
 
 from jaxfer import cli, explain
+from jaxfer.errors import DataError
 from jaxfer.evaluate import attention
 from jaxfer.methods.base import Deployment
 from jaxfer.models import Outputs
@@ -110,6 +111,16 @@ def test_what_cannot_be_explained_is_said_clearly(recognizer, faces, tmp_path, c
     with pytest.raises(SystemExit):
         cli.main(["explain", "run"])
     assert "images" in capsys.readouterr().err
+
+
+def test_a_diverged_model_explains_nothing(variables, faces, tmp_path, capsys):
+    broken = jax.tree.map(lambda leaf: leaf * jnp.nan, variables)
+    found = Recognizer(Deployment(lambda v: v, predict(True)), broken, NAMES, 8)
+    with pytest.raises(DataError, match="not finite"):
+        next(explain.explain(found, [faces / "one.png"], [], tmp_path))
+    with pytest.raises(DataError, match="not finite"):
+        found.predict(np.zeros((2, 8, 8, 3), np.uint8))
+    assert not list(tmp_path.glob("*.png"))
 
 
 def test_a_folder_without_a_run_says_so(faces, capsys):

@@ -7,9 +7,12 @@ import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict
 
+from jaxfer import losses, ops
 from jaxfer.errors import ConfigError, WeightsError
 from jaxfer.methods import common, epm, epm_steps
 from jaxfer.methods.optimizers import create_optimizer
+from jaxfer.methods.views import normalize
+from jaxfer.models.epm import EPM, pools
 from jaxfer.models.vgg import CONVOLUTIONS
 from jaxfer.weights import model_file
 
@@ -118,6 +121,59 @@ def test_the_objective_is_the_weighted_sum_of_the_terms(name):
     heads = {"", "efe/"} if name == "epmg" else {""}
     figures = {f"{head}{f}" for head in heads for f in ("loss", "accuracy")}
     assert set(totals) == {"objective", *TERMS[name], *figures}
+
+
+def test_every_term_has_its_own_weight_margin_and_mining():
+    """Recomputed from what the network's modules give."""
+    fields = {f"method.weights.l{n}": 0.1 * n for n in range(1, 8)}
+    fields |= {"method.refinement_weights": "given", "method.mining": "semi_hard"}
+    margins = {"hidden": 5.0, "embedding": 7.0, "pattern": 11.0}
+    fields |= {f"method.margins.{name}": m for name, m in margins.items()}
+    method, state = create(**fields), started()[1]
+    sample, network = batch(), EPM(CLASSES, 0.01)
+    variables, label = {"params": params(state)}, sample["label"]
+    apply = jax.jit(network.apply, static_argnames="method", static_argnums=2)
+    images = jnp.asarray(sample["image"], jnp.float32) / 255
+    coarse = apply(variables, normalize(images), method=EPM.extract)
+    refined, hidden = apply(variables, coarse.mask, method=EPM.refine)
+    pattern = apply(variables, coarse.masked, pools(14, 14), method=EPM.generate)
+
+    def classification(logits):
+        return losses.cross_entropy(logits, sample["target"])
+
+    def triplets(of, name):
+        return losses.semi_hard_triplet(of, label, margins[name])
+
+    grey = ops.grayscale(images)
+    expected = {
+        "emr": [
+            classification(coarse.logits),
+            losses.mask_refinement(coarse.mask, refined),
+            triplets(hidden, "hidden"),
+        ],
+        "epmg": [
+            losses.pattern_reconstruction(pattern.image, grey),
+            triplets(pattern.image, "pattern"),
+            triplets(pattern.embedding, "embedding"),
+            classification(pattern.logits),
+        ],
+    }
+    weights = iter(range(1, 8))
+    for stage in method.stages[1:]:
+        total = sum(0.1 * next(weights) * term for term in expected[stage.name])
+        _, metrics = jax.jit(stage.passes[0].train_step)(state, sample, KEY)
+        found, count = metrics["objective"]
+        assert float(count) == 6
+        np.testing.assert_allclose(found, np.sum(total), rtol=1e-5)
+
+
+def test_norms_behind_frozen_convolutions_go_on_learning():
+    made = config(**{"method.group_norm": True})
+    network = EPM(CLASSES, made.method.width, True)
+    images = jax.ShapeDtypeStruct((1, 14, 14, 3), jnp.float32)
+    shapes = jax.eval_shape(network.init, KEY, images)["params"]
+    _, fixed = epm_steps.create(network, made.method)["emr"].split(shapes)
+    assert set(fixed["efe"]["trunk"]) == set(CONVOLUTIONS[:5])
 
 
 @pytest.mark.parametrize("name", ["emr", "epmg"])
@@ -263,6 +319,10 @@ def test_weights_of_the_refinement_by_their_word(word, l2, expected):
         ({"method.normalization": "vgg_face"}, "name their file in method.initial"),
         ({"method.weights.l3": 1.0}, "set it to 'given'"),
         ({"method.image_size": 48}, "expected a side of 14, 28"),
+        (
+            {"method.schedule": "alternate", "emr.optim.plateau.metric": "loss"},
+            "set epmg.optim.plateau",
+        ),
     ],
 )
 def test_options_that_do_not_go_together(fields, words):

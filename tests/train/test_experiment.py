@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import toy
 
-from jaxfer import train
+from jaxfer import data as datasets
+from jaxfer import methods, train
 from jaxfer.errors import CheckpointError, ConfigError
 from jaxfer.evaluate.summary import summarize
 from jaxfer.train import experiment, results, waits
@@ -111,6 +112,26 @@ def test_streamed_images_train_as_resident_ones(tmp_path):
         waited = [(row["stage"], row[waits.SHARE]) for row in csv.DictReader(file)]
     assert [stage for stage, share in waited if share] == ["first"] * 3
     assert waits.SHARE not in (tmp_path / "resident" / "metrics.csv").read_text()
+
+
+def test_triplets_need_every_class_in_every_training_part(tmp_path, monkeypatch):
+    def create(config, **sizes):
+        made = toy.create(config, **sizes)
+        first, *others = made.stages
+        triplets = first.passes[0]._replace(sampler="triplet")
+        return made._replace(stages=(first._replace(passes=(triplets,)), *others))
+
+    monkeypatch.setattr(methods, "create", create)
+    run(tmp_path / "all", toy.config())
+    found = toy.dataset(classes=(*toy.CLASSES, "nobody"))
+    found.table.label[:] %= 3
+    monkeypatch.setattr(datasets, "load", lambda *args, **kwargs: found)
+    with pytest.raises(ConfigError, match="each of 4 classes .* has images of 3"):
+        run(tmp_path / "three", toy.config())
+    config = toy.config()
+    config.batch_size = 60
+    with pytest.raises(ConfigError, match="lower images_per_class"):
+        run(tmp_path / "large", config)
 
 
 def test_the_same_seed_gives_the_same_bits_and_another_does_not(tmp_path):
