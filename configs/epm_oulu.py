@@ -1,6 +1,6 @@
 """EPM on Oulu-CASIA: 6 classes, visible light, strong, 10 folds by subject.
 
-    jaxfer prepare oulu_casia --source DIR
+    jaxfer prepare oulu_casia --source DIR --frames 3
     python -m jaxfer.launch --config epm_oulu.py \
         --config.method.initial=VGG_FACE_FILE --config.method.normalization=vgg_face
 
