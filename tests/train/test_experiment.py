@@ -126,7 +126,7 @@ def test_triplets_need_every_class_in_every_training_part(tmp_path, monkeypatch)
     found = toy.dataset(classes=(*toy.CLASSES, "nobody"))
     found.table.label[:] %= 3
     monkeypatch.setattr(datasets, "load", lambda *args, **kwargs: found)
-    with pytest.raises(ConfigError, match="each of 4 classes .* has images of 3"):
+    with pytest.raises(ConfigError, match=r"each of 4 classes .* has images of 3"):
         run(tmp_path / "three", toy.config())
     config = toy.config()
     config.batch_size = 60
