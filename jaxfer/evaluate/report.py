@@ -203,6 +203,10 @@ def _context(
         "headline": results["selections"][selection],
         "selection_names": SELECTION_NAMES,
         "meanings": MEANINGS,
+        "select_after": max(
+            folder.config.get(part, {}).get("select_after", 0.0)
+            for part in ("method", "epmg")
+        ),
         "best_on_test": BEST_ON_TEST,
         "protocol": facts.protocol(folder),
         "seeds": sorted({run.seed for run in folder.runs}),

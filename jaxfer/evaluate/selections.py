@@ -15,8 +15,7 @@ from jaxfer.metrics import Classification
 BEST_ON_TEST = "best_on_test (optimistic: chosen by test accuracy)"
 
 MEANINGS = {
-    "best_by_validation": "the epoch that was best on held-out validation images, "
-    "among the later ones where the config sets a `select_after`",
+    "best_by_validation": "the epoch that was best on held-out validation images",
     "last": "the last epoch of training",
     "mean_of_last_5": "the mean of the last five epochs' test results",
     BEST_ON_TEST: "the epoch that happened to be best on the test images themselves; "

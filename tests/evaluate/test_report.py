@@ -223,6 +223,16 @@ def test_splits_count_images_and_shared_subjects(make_run):
     assert any("Up to 1 subject" in note for note in notes)
 
 
+def test_says_which_epochs_validation_chose_among(make_run, undrawn):
+    path = make_run()
+    words = "Validation chose among the last"
+    assert words not in write_report(path).read_text()
+    config = json.loads((path / "config.json").read_text())
+    config["method"]["select_after"] = 0.9
+    (path / "config.json").write_text(json.dumps(config))
+    assert f"{words} 10 % of the epochs" in write_report(path).read_text()
+
+
 def test_unfinished_runs_are_refused(make_run):
     path = make_run(folds=2, examples=60)
     (path / "run.json").unlink()
