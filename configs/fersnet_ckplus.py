@@ -12,10 +12,14 @@ The ablations, in that order: `--config.method.multi_task=False`,
 `--config.method.feature_sharing=hard`, `--config.method.fes_augmentation=True` (both
 phases in one command). Without LightCNN's weights the identity term compares random
 features; `--config.method.weights.identity=0` leaves it out. The slides' log form of
-the adversarial loss: `--config.method.adversarial=log`.
+the adversarial loss: `--config.method.adversarial=log_saturating`; `log` is the form
+whose generator minimises -log D.
 
-Deviations from the released code: a tenth of the training subjects validates, and
-people seen with one expression alone, who have no pairs, are left out.
+Frames are used whole: crop them to the face first where they show more. Deviations from
+the released code: a tenth of the training subjects validates, and people seen with one
+expression alone, who have no pairs, are left out of the joint training. FES
+augmentation, which was not released, draws any other expression, not the missing ones
+alone.
 """
 
 import ml_collections

@@ -8,9 +8,10 @@ Paper: 71.31 % (75.32 % with BU-4DFE); 63.78 % without multi-task learning, 69.0
 without ConvFLU, 73.87 % with FES data augmentation. Ours: not measured, since the data
 is licensed to its users. Hours: not measured.
 
-The ablations are those of `fersnet_ckplus.py`. Deviations from the released code: a
-tenth of the training subjects validates, and people seen with one expression alone,
-who have no pairs, are left out.
+Frames are used whole: crop them to the face first, as MMI's videos show more. The
+ablations, and what FES augmentation draws, are those of `fersnet_ckplus.py`. Deviations
+from the released code: a tenth of the training subjects validates, and people seen with
+one expression alone, who have no pairs, are left out of the joint training.
 """
 
 import ml_collections

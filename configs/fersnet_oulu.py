@@ -8,8 +8,9 @@ Paper: 83.47 % (89.23 % with BU-4DFE); 73.33 % without multi-task learning, 77.9
 without ConvFLU, 87.64 % with FES data augmentation. Ours: not measured, since the data
 is licensed to its users. Hours: not measured.
 
-The ablations are those of `fersnet_ckplus.py`. Deviations from the released code: a
-tenth of the training subjects validates.
+The ablations, and what FES augmentation draws, are those of
+`fersnet_ckplus.py`. Deviations from the released code: a tenth of the training subjects
+validates.
 """
 
 import ml_collections

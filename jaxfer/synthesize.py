@@ -83,7 +83,7 @@ def main(args: argparse.Namespace) -> int:
 
     trained = load_trained(args.run, selection=args.selection, run=args.number)
     draw = create_draw(trained.config, len(trained.class_names))
-    classes = _classes(args.to, trained.class_names)
+    classes = _classes(args.to, trained.class_names, interpolate=args.interpolate)
     steps = _check_steps(args.steps, classes, interpolate=args.interpolate)
     taken: set[str] = set()
     read = 0
@@ -92,20 +92,27 @@ def main(args: argparse.Namespace) -> int:
         make = (
             interpolated(trained, draw, faces, classes, steps, args.out, taken)
             if args.interpolate
-            else synthesized(trained, draw, faces, classes, args.out, taken)
+            else synthesized(
+                trained, draw, faces, classes, args.out, taken, len(files) > 1
+            )
         )
         for path in make:
             print(path, flush=True)
     return status(files, read)
 
 
-def _classes(names: Sequence[str], class_names: Sequence[str]) -> list[int]:
+def _classes(
+    names: Sequence[str], class_names: Sequence[str], *, interpolate: bool
+) -> list[int]:
     """The classes that `--to` names, each once but for a way back and forth."""
     if ALL in [name.lower() for name in names]:
         if len(names) > 1:
             raise ConfigError(f"--to {ALL} stands for every expression: give it alone")
         return list(range(len(class_names)))
-    return [class_index(name, class_names) for name in names]
+    classes = [class_index(name, class_names) for name in names]
+    if not interpolate:
+        return list(dict.fromkeys(classes))
+    return [k for k, _ in itertools.groupby(classes)]
 
 
 def _check_steps(
@@ -132,8 +139,9 @@ def synthesized(
     classes: Sequence[int],
     out: Path,
     taken: set[str],
+    several: bool,
 ) -> Iterator[Path]:
-    """Writes each face with each expression and, of several, a sheet.
+    """Writes each face with each expression and, of several pictures, a sheet.
 
     Args:
       trained: the model.
@@ -142,6 +150,7 @@ def synthesized(
       classes: M expressions.
       out: a folder.
       taken: names of files written before, to which these are added.
+      several: whether these are some of several faces.
 
     Yields:
       The path of each picture.
@@ -161,7 +170,7 @@ def synthesized(
         for name, picture in zip(names, pictures, strict=True):
             path = out / free_name(f"{file.stem}_{name}.png", taken)
             yield write_png(path, picture)
-    if len(rows) == len(classes) == 1:
+    if len(classes) == 1 and not several:
         return
     seen = middle(whole, rows.shape[2])
     grid = face_grid.captioned(

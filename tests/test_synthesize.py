@@ -72,6 +72,20 @@ def test_one_expression_of_one_face_is_one_picture(model, faces, tmp_path, capsy
     assert [path.name for path in out.iterdir()] == ["one_happiness.png"]
 
 
+def test_the_last_face_of_many_has_a_sheet_too(
+    model, faces, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr(synthesize, "FACES", 1)
+    out = tmp_path / "out"
+    words = ("run", faces, "--to", "anger", "--to", "Anger", "--out", out)
+    assert command(capsys, *words)[0] == 0
+    names = ["one_anger.png", "one_anger_2.png", "sheet.png", "sheet_2.png"]
+    assert sorted(path.name for path in out.iterdir()) == names
+    words = ("run", faces, "--to", "anger", "--to", "anger", "--interpolate")
+    status, _, errors = command(capsys, *words, "--out", out)
+    assert status == 2 and "from one expression to another" in errors
+
+
 def test_expressions_are_joined_by_straight_lines(model, faces, tmp_path, capsys):
     out = tmp_path / "out"
     words = ["run", faces / "one.png", "--interpolate", "--steps", 3, "--out", out]

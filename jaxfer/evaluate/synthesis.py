@@ -6,6 +6,7 @@ have each as often as the real ones: accuracies of the two and the distance betw
 them are then about the pictures, not about how often an expression occurs.
 """
 
+import hashlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxfer import data, train
-from jaxfer.errors import ConfigError
+from jaxfer.errors import ConfigError, WeightsError
 from jaxfer.evaluate import judges, run_folder
 from jaxfer.evaluate.drawing import create_draw, middle, one_hot
 from jaxfer.evaluate.identity import create_embed, similarities
@@ -72,11 +73,14 @@ def measure(
             f" {folder.path}`, by one process, judges what it draws."
         )
     names = folder.class_names
+    if judge and judge.resolve() == folder.path.resolve():
+        raise ConfigError(
+            f"{judge} is the run that is to be judged: name another one as its judge"
+        )
     asked = judges.open_judge(judge, names) if judge else None
     options = folder.config["method"]
     file = Path(options.get("identity_weights") or "")
-    identity = identity or (file if file.is_file() else None)
-    embed = create_embed(identity) if identity else None
+    embed = create_embed(identity) if identity else _configured(file)
     selection, restored = restore(folder)
     check_same_data(restored, folder)
     quoted = set(run_folder.by_rate(folder)[0][1].runs)
@@ -92,6 +96,7 @@ def measure(
         "selection": selection,
         "pictures_of": {"seed": runs[0].seed, "fold": runs[0].fold},
         "images": sum(len(part.rows) for part in parts),
+        "exchange": _digest(parts),
         "identity_term": term if weight else "off",
         "recognisers": {OWN: _own(restored, parts, names)},
         "difference": _difference(parts),
@@ -109,9 +114,23 @@ def measure(
     return found
 
 
+def _configured(file: Path) -> tuple[str, Callable] | None:
+    """What `method.identity_weights` names, if it is here and embeds faces."""
+    try:
+        return create_embed(file) if file.is_file() else None
+    except WeightsError:  # its last layer may be missing: training does not need it
+        return None
+
+
+def _digest(parts: list[Drawn]) -> str:
+    """Which faces were drawn, with which expressions."""
+    pairs = np.concatenate([np.stack([p.rows, p.wanted], axis=1) for p in parts])
+    return hashlib.sha256(pairs.astype(np.int64).tobytes()).hexdigest()
+
+
 def _with_earlier(found: dict[str, Any], earlier: Mapping[str, Any]) -> dict[str, Any]:
-    """What was measured before of the same weights, overlaid by what is new."""
-    if earlier["selection"] != found["selection"]:
+    """What was measured before of the same drawn faces, overlaid by what is new."""
+    if any(earlier.get(key) != found[key] for key in ("selection", "exchange")):
         return found
     return {
         **found,
@@ -127,16 +146,19 @@ def exchanged(label: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
     Args:
       label: int (n,).
-      rng: which of the possible exchanges.
+      rng: which of the possible exchanges; every class is taken for every other.
 
     Returns:
       int (n,), a permutation of `label`.
     """
-    order = rng.permutation(len(label))
-    order = order[np.argsort(label[order], kind="stable")]
-    largest = int(np.bincount(label).max())
-    wanted = np.empty_like(label)
-    wanted[order] = np.roll(label[order], -largest)
+    wanted = rng.permutation(label)
+    for i in rng.permutation(len(label)):
+        if wanted[i] != label[i]:
+            continue
+        fits = np.flatnonzero((wanted != label[i]) & (label != label[i]))
+        if len(fits):
+            j = rng.choice(fits)
+            wanted[[i, j]] = wanted[[j, i]]
     return wanted
 
 
@@ -195,9 +217,11 @@ def _judged(
         seen.append(share)
         answers.append(answers_of(judge.ask, judges.variables_of(judge, place), part))
     known = [share for share in seen if share is not None]
+    on_drawn = bool(judge.folder.config["method"].get("fes_augmentation"))
     return {
         "name": f"{judge.folder.info['method']} of {judge.folder.path}",
-        "independent": True,
+        "independent": not on_drawn,
+        "trained_on_drawn": on_drawn,
         "trained_on": judge.folder.info["dataset"],
         "selection": judge.selection,
         "seen": float(np.mean(known)) if known else None,

@@ -51,9 +51,11 @@ def default_config() -> ml_collections.ConfigDict:
         "fes_augmentation": False,  # then train recognition on drawn faces too
         "width": 1.0,  # multiplies every channel
         "momentum": 0.9,  # of batch norm's running statistics
-        "image_size": 96,  # pixels that the network sees, cropped; a multiple of 32
+        # Pixels that the network sees, cropped; a multiple of 32, from 64 on: instance
+        # norm makes the innermost map zero where it is a single pixel.
+        "image_size": 96,
         "channel_order": "bgr",  # the released code reads images with OpenCV
-        "adversarial": "least_squares",  # or log
+        "adversarial": "least_squares",  # or log; as printed, log_saturating
         "reconstruct": "grey",  # as released; or color
         "distance": "absolute",  # of it, as released; or squared, as the slides print
         "weights": {
@@ -101,10 +103,11 @@ def create(
 
     In `augmented` a copy of the selected network, without decoder, is trained on by
     the cross-entropy of every image and of one drawn from it, by the frozen network,
-    with another expression, each as likely. That makes what the training subjects
-    miss, and evens out the classes: of K, one with a share p gets (1 - p) / (K - 1)
-    of the drawn faces. The slides say that synthesised faces enlarge and balance the
-    training set, not how long recognition is trained on them, and from which weights.
+    with another expression, each as likely, whether the person has it or not. What the
+    training subjects miss is among these, and classes become more even: of K, one with
+    a share p gets (1 - p) / (K - 1) of the drawn faces. The slides say that
+    synthesised faces enlarge and balance the training set, not which are drawn, how
+    long recognition is trained on them, and from which weights.
 
     Without `method.identity_weights` the identity term compares features of a
     LightCNN-9 with random weights, drawn from the seed and frozen: local structure,

@@ -1,22 +1,29 @@
 """What FERSNet's joint training is made of: networks, optimisers, weights."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import Literal, NamedTuple
 
 import jax.numpy as jnp
 import ml_collections
 import optax
 from flax import linen as nn
+from jax import Array
 
 from jaxfer import losses, models
 from jaxfer.errors import ConfigError
 from jaxfer.methods.optimizers import create_optimizer
 
-ADVERSARIAL = {
+ADVERSARIAL: dict[str, tuple[Callable[..., Array], Callable[..., Array]]] = {
     "least_squares": (
         losses.least_squares_discriminator,
         losses.least_squares_generator,
     ),
     "log": (losses.log_adversarial_discriminator, losses.log_adversarial_generator),
+    "log_saturating": (
+        losses.log_adversarial_discriminator,
+        partial(losses.log_adversarial_generator, saturating=True),
+    ),
 }
 """Losses of the discriminator and of the generator, by `method.adversarial`."""
 RECONSTRUCTION = {
@@ -68,7 +75,7 @@ def create_recipe(
     if options.adversarial not in ADVERSARIAL:
         raise ConfigError(
             f"method.adversarial is {options.adversarial!r}; it takes"
-            f" {' or '.join(ADVERSARIAL)}"
+            f" {', '.join(ADVERSARIAL)}"
         )
     if judge.steps < 1:
         raise ConfigError(f"discriminator.steps is {judge.steps}; it takes 1 or more")

@@ -115,6 +115,16 @@ def test_the_report_judges_what_the_models_draw(run, judge, parse, undrawn, caps
     assert arrays["has_real"].all()
 
 
+def test_a_judge_is_another_run_that_saw_no_drawn_faces(run, judge):
+    with pytest.raises(ConfigError, match="is the run that is to be judged"):
+        synthesis.measure(run, judge=run)
+    config = json.loads((judge / "config.json").read_text())
+    config["method"]["fes_augmentation"] = True
+    (judge / "config.json").write_text(json.dumps(config))
+    found = synthesis.measure(run, judge=judge)["recognisers"][str(judge)]
+    assert (found["independent"], found["trained_on_drawn"]) == (False, True)
+
+
 def test_a_copy_is_near_the_faces_and_has_the_wrong_expression(run, monkeypatch):
     monkeypatch.setattr(methods, "create_synthesis", copying)
     found = synthesis.measure(run)
@@ -160,6 +170,15 @@ def test_expressions_are_exchanged(label):
     assert sorted(wanted) == sorted(label)
     must = max(0, 2 * int(np.bincount(label).max()) - len(label))
     assert int(np.sum(wanted == label)) == must
+
+
+def test_every_expression_is_drawn_from_every_other():
+    label = np.repeat(np.arange(4), 20)
+    wanted = synthesis.exchanged(label, np.random.default_rng(0))
+    counts = np.zeros((4, 4), int)
+    np.add.at(counts, (label, wanted), 1)
+    assert not counts.diagonal().any()
+    assert counts[~np.eye(4, dtype=bool)].min() > 0
 
 
 def test_a_judge_is_asked_that_knows_the_fewest_of_the_faces(

@@ -375,7 +375,7 @@ def test_training_starts_from_released_weights(tmp_path):
     ("fields", "message"),
     [
         ({"method.feature_sharing": "none"}, "takes flu or hard"),
-        ({"method.adversarial": "hinge"}, "takes least_squares or log"),
+        ({"method.adversarial": "hinge"}, "takes least_squares, log, log_saturating"),
         ({"method.multi_task": False, **FULL}, "fes_augmentation"),
         ({"method.image_size": 64}, "no more than that"),
         ({"discriminator.steps": 0}, "1 or more"),

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import toy
+from stopping import with_stops
 
 from jaxfer import data as datasets
 from jaxfer import methods, train
@@ -166,33 +167,15 @@ def test_a_run_stopped_anywhere_continues_to_the_same_bits(
     config.checkpoint.every_seconds = 0.0
     monkeypatch.setattr(train.passes, "DISPATCH_SECONDS", 0.0)  # after every step
     run(tmp_path / "whole", config)
-    saves = []
-    save = train.checkpoints.Checkpoints.save
+    lines = []
 
-    class Stopped(Exception):
-        pass
-
-    def stop_after(number):
-        def saving(self, *args):
-            save(self, *args)
-            saves.append(args[0])
-            if len(saves) == number:
-                self.wait()
-                raise Stopped
-
-        return saving
+    def again():
+        lines.clear()
+        run(tmp_path / "stopped", config, lines)
 
     # Stops after the 1st, 8th, 15th ... checkpoint that is written at all.
-    for number in range(1, 100, 7):
-        monkeypatch.setattr(train.checkpoints.Checkpoints, "save", stop_after(number))
-        try:
-            run(tmp_path / "stopped", config, lines := [])
-        except Stopped:
-            continue
-        break
-    else:
-        pytest.fail("the run never came to its end")
-    assert len(saves) > 6 and any("continuing at" in line for line in lines)
+    assert with_stops(monkeypatch, again, range(1, 100, 7)) > 6
+    assert any("continuing at" in line for line in lines)
     # Each pass over the 36 images to train on.
     trained = rows_of(tmp_path / "whole")[0]["step"]
     assert int(trained) == 36 // 6 + 36 // 12
