@@ -8,7 +8,8 @@ figures say that the path works, and nothing about real faces. The weights of
 reconstruction, adversarial and cycle term are the released ones times ten, so that the
 recognition's cross-entropy weighs a tenth beside them. The identity term is left out:
 there are no weights for it, and LightCNN would cost more than the network.
-Time: not measured.
+Ours: recognition 96.9 %, alone 98.8 %, with FES augmentation 94.9 %; drawn faces are
+recognised as what was asked for in 43 % (chance 14). Hours: 1.2 on one CPU core.
 
 The ablations: `--config.method.multi_task=False`,
 `--config.method.feature_sharing=hard`, `--config.method.fes_augmentation=True`.
