@@ -12,6 +12,7 @@ import numpy as np
 
 from jaxfer import data, methods
 from jaxfer.config import validate
+from jaxfer.data.pairs import Pairable, pairable
 from jaxfer.data.samplers import PAIRS, TRIPLET
 from jaxfer.data.splits import Fold, make_folds
 from jaxfer.errors import ConfigError
@@ -104,6 +105,9 @@ def _check_batches(
             f"stage {stage} takes batches of {one.batch_size} images, and the smallest"
             f" training part has {smallest}: lower {smaller}"
         )
+    if one.sampler == PAIRS:
+        for fold in folds:
+            _pairable(dataset, fold)
     if one.sampler != TRIPLET:
         return
     classes = len(dataset.class_names)
@@ -308,6 +312,11 @@ def _train(
         checkpoints.close()
 
 
+def _pairable(dataset: data.Dataset, fold: Fold) -> Pairable:
+    """Of the training part; an error where there are no pairs at all."""
+    return pairable(dataset.table.label, dataset.table.subject, fold.train)
+
+
 def _summary(experiment: Experiment) -> str:
     dataset, protocol = experiment.dataset, experiment.config.protocol
     fold = experiment.folds[0]
@@ -317,10 +326,16 @@ def _summary(experiment: Experiment) -> str:
         "stratified": f"{protocol.folds} stratified folds",
         "file_order": f"{protocol.folds} folds in file order",
     }[protocol.kind]
+    passes = [one for stage in experiment.method.stages for one in stage.passes]
+    unpaired = ""
+    if any(one.sampler == PAIRS for one in passes):
+        alone = _pairable(dataset, fold).alone.size
+        unpaired = f" ({alone} without a partner for pairs)" if alone else ""
     return (
         f"{experiment.method.name} on {dataset.name}: {len(dataset.table)} images,"
         f" {len(dataset.class_names)} classes; {split}, {protocol.num_seeds} seed(s);"
-        f" first fold {len(fold.train)} train, {len(fold.validation)} validation,"
+        f" first fold {len(fold.train)} train{unpaired},"
+        f" {len(fold.validation)} validation,"
         f" {len(fold.test)} test; {len(jax.devices())} {jax.default_backend()}"
         " device(s)"
     )

@@ -11,7 +11,7 @@ from stopping import with_stops
 
 from jaxfer import data as datasets
 from jaxfer import methods, train
-from jaxfer.errors import CheckpointError, ConfigError
+from jaxfer.errors import CheckpointError, ConfigError, DataError
 from jaxfer.evaluate.summary import summarize
 from jaxfer.train import experiment, results, waits
 
@@ -155,6 +155,21 @@ def two_passes(*args, **kwargs):
     (once,) = first.passes
     again = once._replace(sampler="pairs", batch_size=24)
     return method._replace(stages=(first._replace(passes=(once, again)), *others))
+
+
+def test_who_has_no_partner_is_told_before_training(tmp_path, monkeypatch):
+    monkeypatch.setattr(experiment.methods, "create", two_passes)
+    found = toy.dataset()
+    monkeypatch.setattr(datasets, "load", lambda *args, **kwargs: found)
+    train_rows = np.flatnonzero(found.table.split == "train")
+    found.table.subject[train_rows[0]] = "alone"
+    config = toy.config(kind="given", validation=0.0)
+    run(tmp_path / "one", config, lines := [])
+    assert "first fold 48 train (1 without a partner for pairs), 0 val" in lines[0]
+    found.table.subject[:] = ""
+    with pytest.raises(DataError, match="to know who is seen"):
+        run(tmp_path / "nobody", config, lines := [])
+    assert not lines
 
 
 @pytest.mark.parametrize("resident", ["always", "never"])
