@@ -88,7 +88,7 @@ def first_batch(data, order):
 
 def data_of(config):
     """A few images, in as many parts as a config's protocol needs."""
-    data = toy.dataset(count=len(CLASSES) * 5, size=SIZE, classes=CLASSES)
+    data = toy.dataset(count=len(CLASSES) * 10, size=SIZE, classes=CLASSES)
     given = config.protocol.validation_kind == "given"
     return with_validation(data) if given else data
 
