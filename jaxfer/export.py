@@ -28,8 +28,9 @@ def export_run(
       selection: "validation" or "last".
       run: which of its folds and seeds.
       precision: of the stored arrays.
-      trainable: keep batch norm, for `method.initial` of another training; such a
-        file gives no answers.
+      trainable: keep batch norm (and FERSNet's decoder), for `method.initial` of
+        another training. Such a file answers too, and is larger; but for FERSNet
+        with FES augmentation, whose answers come from another network.
 
     Raises:
       ConfigError: trainable, of a method whose network is not used so.
@@ -79,7 +80,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--trainable",
         action="store_true",
-        help="for method.initial of another training, not for answers",
+        help="larger, for method.initial of another training as well",
     )
     parser.add_argument(
         "--precision",

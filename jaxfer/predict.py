@@ -176,18 +176,20 @@ def _load_file(path: Path) -> Recognizer:
     from jaxfer.weights import model_file
 
     variables, facts = model_file.read(path)
-    if facts["trainable"]:
-        raise ConfigError(
-            f"{path} is made to start a training from: export the run without"
-            " --trainable"
-        )
-    method = methods.create(
-        ml_collections.ConfigDict(facts["config"]),
-        num_classes=len(facts["class_names"]),
-        steps_per_epoch=1,  # of schedules, which predictions do not have
-    )
     names = tuple(facts["class_names"])
-    return Recognizer(method.deployed, variables, names, facts["image_size"])
+    deployed = methods.create(
+        ml_collections.ConfigDict(facts["config"]),
+        num_classes=len(names),
+        steps_per_epoch=1,  # of schedules, which predictions do not have
+    ).deployed
+    if facts["trainable"]:
+        if deployed.fold is None:
+            raise ConfigError(
+                f"{path} is made to start a training from, and answers are given by"
+                " another network of that run: export it without --trainable"
+            )
+        variables = deployed.fold(variables)
+    return Recognizer(deployed, variables, names, facts["image_size"])
 
 
 def _has_validation(workdir: Path, run: int) -> bool:

@@ -12,7 +12,7 @@ from jaxfer import cli, export
 from jaxfer import data as datasets
 from jaxfer.errors import CheckpointError, ConfigError
 from jaxfer.evaluate.summary import summarize
-from jaxfer.methods import lfnsb
+from jaxfer.methods import fersnet, lfnsb
 from jaxfer.weights import model_file
 
 
@@ -123,6 +123,46 @@ def test_the_network_that_is_to_be_shipped_is_small_enough(tmp_path):
     chex.assert_trees_all_equal(
         found, jax.tree.map(lambda leaf: leaf.astype(np.float32), halves)
     )
+
+
+def small(module, **fields):
+    made = module.default_config()
+    made.method.update({"image_size": 32, "width": 0.125})
+    made.update_from_flattened_dict(fields)
+    return made, module.create(made, num_classes=3, steps_per_epoch=1)
+
+
+def trainable_file(path, made, method):
+    images = np.zeros((1, 32, 32, 3), np.uint8)
+    state = jax.jit(method.init)(jax.random.key(0), images)
+    network = jax.device_get(method.deployed.trainable(state.variables))
+    facts = {
+        "trainable": True,
+        "config": made.to_dict(),
+        "class_names": ["a", "b", "c"],
+        "image_size": 32,
+    }
+    return model_file.write(path, network, facts, precision="float32"), state
+
+
+def test_a_file_to_start_from_answers_too(tmp_path):
+    made, method = small(lfnsb, **{"method.depth": 0.1, "method.ema": 0.9})
+    file, state = trainable_file(tmp_path / "model.safetensors", made, method)
+    images = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), np.uint8)
+    expected = jax.jit(method.predict)(state.variables, images).logits
+    np.testing.assert_allclose(
+        jaxfer.load(file).predict(images).probabilities,
+        jax.nn.softmax(expected),
+        rtol=1e-4,
+    )
+
+
+def test_a_file_whose_answers_are_another_networks_is_refused(tmp_path):
+    fields = {"method.multi_task": True, "method.fes_augmentation": True}
+    made, method = small(fersnet, **fields)
+    file, _ = trainable_file(tmp_path / "model.safetensors", made, method)
+    with pytest.raises(ConfigError, match="another network of that run"):
+        jaxfer.load(file)
 
 
 def test_a_file_holds_one_model(run, tmp_path):

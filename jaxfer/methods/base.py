@@ -134,11 +134,14 @@ class Deployment(NamedTuple):
       predict: `(converted, images) -> Outputs`, equal to the method's to 1e-5.
       trainable: all variables -> those of the network alone, with nothing folded,
         which another training can start from; None where there is no such thing.
+      fold: what `trainable` returned -> what `convert` does; None where a method
+        answers with other variables than another training starts from.
     """
 
     convert: Callable[[Variables], Variables]
     predict: Callable[[Variables, Array], Outputs]
     trainable: Callable[[Variables], Variables] | None = None
+    fold: Callable[[Variables], Variables] | None = None
 
 
 class Method(NamedTuple):

@@ -257,6 +257,7 @@ def create(
             convert=lambda variables: variables,
             predict=predict,
             trainable=lambda variables: variables,
+            fold=lambda variables: variables,
         ),
     )
 

@@ -211,15 +211,23 @@ def create_deployment(
 
     What another training can start from is all of `network`, decoder included.
     """
-    fused, fold = deployed(network)
+    fused, fuse = deployed(network)
+
+    def fold(variables: Variables) -> Variables:
+        return fuse(without_decoder(variables))
 
     def convert(variables: Variables) -> Variables:
-        return fold(jax.device_get(without_decoder(part(variables, name))))
+        return fold(part(variables, name))
 
     def predict(variables: Variables, images: Array) -> Outputs:
         return answer(config, fused, variables, images)
 
-    return Deployment(convert, predict, lambda variables: part(variables, "network"))
+    return Deployment(
+        convert,
+        predict,
+        trainable=lambda variables: part(variables, "network"),
+        fold=fold if name == "network" else None,
+    )
 
 
 def create_predict(

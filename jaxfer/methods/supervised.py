@@ -256,10 +256,10 @@ def create(
     fused, fold = deployed(network)
     size = plans[-1].image_size
     deployment = Deployment(
-        # On the host: hundreds of small operations, each compiled on a device.
-        convert=lambda variables: fold(jax.device_get(chosen(variables))),
+        convert=lambda variables: fold(chosen(variables)),
         predict=lambda variables, images: answer(fused, variables, images, size),
         trainable=chosen,
+        fold=fold,
     )
     return Method(
         options.name,

@@ -224,6 +224,9 @@ def test_answers_are_of_the_middle_and_drawing_changes_no_logits():
     images, targets = batch()["image"], batch()["target"]
     converted = method.deployed.convert(variables)
     assert "decoder" not in converted["params"]
+    network = method.deployed.trainable(variables)
+    assert "decoder" in network["params"]
+    chex.assert_trees_all_equal(method.deployed.fold(network), converted)
 
     @jit
     def answers(variables, converted, images):

@@ -86,6 +86,8 @@ def test_the_fused_network_gives_the_same_answers():
     variables = jax.tree.map(moved, state.variables)
     converted = method.deployed.convert(variables)
     assert "batch_stats" not in converted
+    network = method.deployed.trainable(variables)
+    chex.assert_trees_all_equal(method.deployed.fold(network), converted)
     images = batch()["image"]
     expected = jax.jit(method.predict)(variables, images).logits
     found = jax.jit(method.deployed.predict)(converted, images).logits
