@@ -5,7 +5,8 @@
 
 Paper: no figure on FER+; the recipe is this project's own, from scratch, for a CPU:
 most epochs at the images' own 48 pixels, the last ones enlarged. Ours: not measured
-yet. Hours: about 4 on 2 CPU cores.
+yet as it stands; shorter runs are listed in docs/experiments.md. Hours: about 6 on 2
+CPU cores.
 
 The paper's ablation: `--config.method.cosine_harmony=0`,
 `--config.method.spatial_bias=False`.

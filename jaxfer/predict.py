@@ -1,4 +1,4 @@
-"""From a trained model to answers: `jaxfer.load(RUN).predict(images)`."""
+"""From a trained model to answers: `jaxfer.load().predict(images)`."""
 
 import argparse
 import csv
@@ -112,6 +112,8 @@ DIVERGED = (
     " selection or run of it, or train it again with a lower learning rate"
 )
 MODEL_FILE = ".safetensors"
+SHIPPED = Path(__file__).parent / "shipped" / "lfnsb_ferplus.safetensors"
+"""The model that comes with the package; its card lies beside it."""
 BATCH = 32
 """Images that are asked about at a time, at most."""
 
@@ -119,11 +121,12 @@ BATCH = 32
 def load(
     path: str | Path | None = None, *, selection: str | None = None, run: int = 0
 ) -> Recognizer:
-    """A recognizer, of a model that you trained.
+    """A recognizer.
 
     Args:
       path: a finished working folder, or a file that `jaxfer export` wrote. None is
-        an error: no model comes with jaxfer.
+        the model that comes with the package: LFNSB trained on FER+, 8 classes, for
+        faces cropped as FER's (`jaxfer/shipped/lfnsb_ferplus.md`).
       selection: of a folder, "validation" or "last"; by default the first that the
         run has.
       run: of a folder, which of its folds and seeds: an index into `runs` of
@@ -131,15 +134,9 @@ def load(
 
     Raises:
       CheckpointError: no model file, not a finished working folder, or no such run.
-      ConfigError: no path; or a selection or run of a file, which holds one model.
+      ConfigError: a selection or run of a file, which holds one model.
     """
-    if path is None:
-        raise ConfigError(
-            "no model comes with jaxfer: train one (jaxfer train --config"
-            " quickstart.py) and name its working folder, or a file that `jaxfer"
-            " export` wrote"
-        )
-    path = Path(path)
+    path = Path(SHIPPED if path is None else path)
     if path.suffix == MODEL_FILE:
         if selection is not None or run:
             raise ConfigError(f"{path} holds one model: leave out selection and run")
@@ -210,8 +207,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model",
         type=Path,
-        help="a finished working folder, or a file of `jaxfer export`; none"
-        " comes with jaxfer",
+        help="a finished working folder, or a file of `jaxfer export`; by default the"
+        " LFNSB trained on FER+ that comes with jaxfer",
     )
     add_run_choice(parser)
 

@@ -11,7 +11,7 @@ import toy
 import jaxfer
 from jaxfer import cli, image_arguments
 from jaxfer.data.decode import decode
-from jaxfer.errors import ConfigError, DataError
+from jaxfer.errors import DataError
 
 
 @pytest.fixture
@@ -127,14 +127,6 @@ def test_a_run_is_named_by_its_place_in_run_json(run, recognizer, tmp_path, caps
     with pytest.raises(SystemExit):
         cli.main(["predict", "--help"])
     assert "index into `runs`" in " ".join(capsys.readouterr().out.split())
-
-
-def test_no_model_comes_with_the_package(tmp_path, capsys):
-    with pytest.raises(ConfigError, match="no model comes with jaxfer: train one"):
-        jaxfer.load()
-    cv2.imwrite(str(tmp_path / "0.png"), images()[0][0])
-    status, rows, err = command(capsys, tmp_path)
-    assert (status, rows) == (2, []) and "name its working folder" in err
 
 
 def test_the_selection_is_that_of_the_run_alone(run, recognizer, tmp_path):
