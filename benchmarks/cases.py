@@ -21,7 +21,8 @@ SYSTEMS = {
 SHORT_SIZES = {"cfnet": 28, "eac_resnet50": 48, "eac_mobilenet_v2": 48, "fersnet": 64}
 TRAIN_BATCH, THROUGHPUT_BATCH = 16, 32
 
-FORMS = ("plain", "ours", "torch", "torch.compile", "onnxruntime")
+FORMS = ("plain", "unfused", "ours", "torch", "torch.compile", "onnxruntime")
+"""Unfused is ours with its batch norms kept, where answers are measured."""
 TASKS = ("train", "latency", "throughput", "folds", "largest")
 """A step; answers to 1 and to 32 images; ten folds at once; how large a batch fits."""
 

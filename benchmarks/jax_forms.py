@@ -45,7 +45,7 @@ class Program:
         self.state, self.batch = jax.device_put((state, batch))
         jax.block_until_ready((self.state, self.batch))
         self.trains = bool(donated)
-        how = contextlib.nullcontext() if case.form == "ours" else plain.operations()
+        how = plain.operations() if case.form == "plain" else contextlib.nullcontext()
         with how:
             start = time.perf_counter()
             lowered = jax.jit(function, donate_argnums=donated).lower(

@@ -20,12 +20,12 @@ class Worker:
     def __init__(self, case: Case):
         environ = dict(os.environ)
         self.settings: dict[str, str] = {}
-        if case.form == "ours":
+        if case.form in ("unfused", "ours"):
             self.settings = cpu.settings(environ) if case.device == "cpu" else {}
         environ["PYTHONPATH"] = os.pathsep.join(
             part for part in (str(ROOT), environ.get("PYTHONPATH")) if part
         )
-        if case.form in ("plain", "ours"):
+        if case.form in ("plain", "unfused", "ours"):
             environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"  # compile times
             environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"  # a shared card
             environ["JAX_PLATFORMS"] = "cuda" if case.device == "gpu" else "cpu"

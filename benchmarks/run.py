@@ -13,10 +13,10 @@ where their losses or scores disagree.
 
 The launcher's CPU settings (`jaxfer.cpu`) are ours alone; plain lax is JAX as
 installed, PyTorch has its defaults and `torch.set_num_threads`. Ours answers in its
-deployed form, batch norm folded where the network can do so. On an accelerator
-(`--device gpu`) one call measures everything there, in bfloat16: besides, PyTorch with
-channels last, the share of the card's peak, ten folds at once against one after the
-other, and the largest batch that fits.
+deployed form, batch norm folded where the network can do so; `unfused` keeps it. On an
+accelerator (`--device gpu`) one call measures everything there, in bfloat16: besides,
+PyTorch with channels last, the share of the card's peak, ten folds at once against one
+after the other, and the largest batch that fits.
 
 `--short` takes tiny networks and images, to check that everything runs.
 """
@@ -169,10 +169,10 @@ def unavailable(case: Case) -> str:
     }.get(case.form, ())
     if absent := [name for name in needed if find_spec(name) is None]:
         return f"{', '.join(absent)} not installed"
-    if case.form == "onnxruntime":
+    if case.form in ("unfused", "onnxruntime"):
         if case.task not in ("latency", "throughput"):
             return "inference alone"
-        if case.precision != "float32":
+        if case.form == "onnxruntime" and case.precision != "float32":
             return "float32 alone"
     if case.task == "folds" and case.form != "ours":
         return "ours alone"

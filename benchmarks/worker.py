@@ -19,6 +19,7 @@ from benchmarks.cases import Case
 
 MODULES = {
     "plain": "benchmarks.jax_forms",
+    "unfused": "benchmarks.jax_forms",
     "ours": "benchmarks.jax_forms",
     "torch": "benchmarks.torch_forms",
     "torch.compile": "benchmarks.torch_forms",

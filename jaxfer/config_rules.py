@@ -178,7 +178,7 @@ RULES: dict[str, Rule] = {
     "protocol.train_fraction": FACTOR,
     "protocol.parallel_folds": Words(("auto", "always", "never")),
     # optim, wherever it stands
-    "optim.name": Words(("nadam", "adam", "adamw", "sgd")),
+    "optim.name": Words(("nadam", "adam", "adamw", "muon", "sgd")),
     "optim.learning_rate": AMOUNT,
     "optim.momentum": SHARE,
     "optim.b2": SHARE,

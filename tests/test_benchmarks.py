@@ -26,13 +26,14 @@ def test_short_run_measures_and_says_what_is_missing(run, monkeypatch, tmp_path)
     monkeypatch.setattr(
         run, "tasks", lambda options: ["throughput"]
     )  # latency is the same program with one image
-    chosen = "--short --systems lfnsb --what infer --forms plain,ours,onnxruntime"
-    run.main([*chosen.split(), "--output", str(output)])
+    chosen = "--short --systems lfnsb --what infer"
+    forms = "plain,unfused,ours,onnxruntime"
+    run.main([*chosen.split(), "--forms", forms, "--output", str(output)])
     rows = {row["form"]: row for row in json.loads(output.read_text())["results"]}
-    assert set(rows) == {"plain", "ours", "onnxruntime"}
+    assert set(rows) == {"plain", "unfused", "ours", "onnxruntime"}
     skipped = rows["onnxruntime"]["skipped"]
     assert skipped.startswith("onnxruntime") and skipped.endswith("not installed")
-    for form in ("plain", "ours"):
+    for form in ("plain", "unfused", "ours"):
         row = rows[form]
         assert row["median_s"] > 0 and row["compile_s"] > 0, row
         assert row["peak_bytes"] > 2**20
@@ -42,6 +43,8 @@ def test_short_run_measures_and_says_what_is_missing(run, monkeypatch, tmp_path)
     assert rows["ours"]["ours_is_faster_by"] == 1
     # Fused: our network has the same weights in fewer arrays.
     assert rows["ours"]["parameters"] == rows["plain"]["parameters"]
+    train = run.create_case(run.parse(["--short"]), "lfnsb", "train", "unfused")
+    assert run.unavailable(train) == "inference alone"
 
 
 def test_launcher_settings_are_ours_alone(run, monkeypatch):
@@ -53,9 +56,9 @@ def test_launcher_settings_are_ours_alone(run, monkeypatch):
     monkeypatch.setattr(processes.cpu, "settings", lambda environ: settings)
     monkeypatch.delenv("GLIBC_TUNABLES", raising=False)
     options = run.parse(["--short"])
-    for form in ("plain", "ours", "torch"):
+    for form in ("plain", "unfused", "ours", "torch"):
         run.Worker(run.create_case(options, "lfnsb", "train", form))
-    assert [env.get("GLIBC_TUNABLES") for env in started] == [None, "x", None]
+    assert [env.get("GLIBC_TUNABLES") for env in started] == [None, "x", "x", None]
 
 
 def test_refuses_unknown_names_and_filling_the_memory_of_a_host(run, capsys):
@@ -69,7 +72,8 @@ def test_an_accelerator_is_measured_whole_and_in_bfloat16(run):
     options = run.parse(["--device", "gpu"])
     tasks = ["train", "latency", "throughput", "folds", "largest"]
     assert run.tasks(options) == tasks and options.precision == "bfloat16"
-    assert options.forms == ["plain", "ours", "torch", "torch.compile", "onnxruntime"]
+    others = ["torch", "torch.compile", "onnxruntime"]
+    assert options.forms == ["plain", "unfused", "ours", *others]
     on_cpu = run.parse([])
     assert run.tasks(on_cpu) == tasks[:3] and on_cpu.precision == "float32"
 

@@ -1,10 +1,12 @@
 """Optimisers, learning-rate schedules and plateau rules from a config."""
 
-from typing import Literal
+from typing import Any, Literal
 
+import jax
 import ml_collections
 import optax
 import optax.contrib
+from jax import Array
 
 from jaxfer.errors import ConfigError
 from jaxfer.methods.base import Plateau, Selection
@@ -50,8 +52,13 @@ def create_optimizer(
     """The optimiser of `optim.name` with its schedule, decay and clipping.
 
     `weight_decay` is an L2 term in the gradient, as in PyTorch's SGD and Adam;
-    for adamw it is decoupled. Nadam is Dozat's without the momentum schedule
+    for adamw and muon it is decoupled. Nadam is Dozat's without the momentum schedule
     that Keras adds (momentum 0.9 * (1 - 0.5 * 0.96 ** (0.004 t))).
+
+    Muon (Jordan, 2024) steps along the momentum of each kernel that mixes channels,
+    made orthogonal, at Adam's size (its root mean square is 0.2 of the rate; Liu et
+    al., Muon is scalable for LLM training, 2025), and on all else by AdamW with
+    Nesterov's momentum. `momentum` and `b2` are AdamW's; that of the kernels is 0.95.
 
     With `sam_radius` the step is taken with the gradient at the parameters moved by
     that much along the normalised gradient (Foret et al., Sharpness-Aware
@@ -61,7 +68,7 @@ def create_optimizer(
     rate = create_schedule(optim, epochs=epochs, steps_per_epoch=steps_per_epoch)
     b1, b2 = optim.momentum, optim.b2
     parts = [optax.clip_by_global_norm(optim.clip_norm)] if optim.clip_norm else []
-    if optim.weight_decay and optim.name != "adamw":
+    if optim.weight_decay and optim.name not in ("adamw", "muon"):
         parts.append(optax.add_decayed_weights(optim.weight_decay))
     match optim.name:
         case "nadam":
@@ -71,6 +78,19 @@ def create_optimizer(
         case "adamw":
             decay = optim.weight_decay
             parts.append(optax.adamw(rate, b1=b1, b2=b2, weight_decay=decay))
+        case "muon":
+            decay = optim.weight_decay
+            parts.append(
+                optax.contrib.muon(
+                    rate,
+                    weight_decay=decay,
+                    adam_b1=b1,
+                    adam_b2=b2,
+                    adam_weight_decay=decay,
+                    consistent_rms=0.2,
+                    muon_weight_dimension_numbers=_matrices,
+                )
+            )
         case "sgd":
             parts.append(optax.sgd(rate, momentum=b1 or None))
         case other:
@@ -80,6 +100,22 @@ def create_optimizer(
         return optimizer
     ascent = optax.chain(optax.contrib.normalize(), optax.sgd(optim.sam_radius))
     return optax.contrib.sam(optimizer, ascent, sync_period=2, opaque_mode=True)
+
+
+def _matrices(params: Any) -> Any:
+    """Which parameters Muon takes for matrices: kernels that mix channels.
+
+    Those of depthwise convolutions do not, and classifiers and class centres, whose
+    columns belong to classes, are left to AdamW, as their authors do.
+    """
+
+    def one(param: Array) -> optax.contrib.MuonDimensionNumbers | None:
+        if param.ndim < 3 or param.shape[-2] == 1:
+            return None
+        inputs = tuple(range(param.ndim - 1))
+        return optax.contrib.MuonDimensionNumbers(inputs, param.ndim - 1)
+
+    return jax.tree.map(one, params)
 
 
 def best_is(metric: str) -> Literal["max", "min"]:

@@ -86,6 +86,27 @@ def test_decay_is_in_the_gradient_but_decoupled_for_adamw():
     np.testing.assert_allclose(updates(adamw, gradient, param), [-0.15], rtol=1e-5)
 
 
+def test_muon_orthogonalises_kernels_that_mix_channels_and_nothing_else():
+    key = jax.random.key(0)
+    shapes = {"conv": (1, 1, 6, 24), "depthwise": (3, 3, 1, 8), "head": (24, 5)}
+    gradient = {name: jax.random.normal(key, shape) for name, shape in shapes.items()}
+    param = jax.tree.map(jnp.ones_like, gradient)
+    muon = updates(optim(name="muon", weight_decay=0.25), gradient, param)
+    decay = -0.1 * 0.25
+    step = np.asarray(muon.pop("conv")).reshape(6, 24) - decay
+    # Equal singular values, as near as Muon's five iterations bring them ...
+    values = np.linalg.svd(step, compute_uv=False)
+    assert values.max() < 2 * values.min()
+    # ... along the gradient's singular vectors, with the size of an AdamW step.
+    left, _, right = np.linalg.svd(gradient["conv"].reshape(6, 24), full_matrices=False)
+    assert np.all(np.diag(left.T @ step @ right.T) < 0)
+    assert np.sqrt(np.mean(step**2)) == pytest.approx(0.1 * 0.2, rel=0.25)
+    # All else as AdamW with Nesterov's momentum, whose first step is nadam's.
+    for name in muon:
+        nadam = updates(optim(name="nadam"), gradient[name], param[name])
+        np.testing.assert_allclose(muon[name], nadam + decay, atol=1e-5)
+
+
 def test_gradients_are_clipped_by_their_global_norm():
     config = optim(name="sgd", momentum=0.0, clip_norm=1.0)
     update = updates(config, jnp.asarray([3.0, 4.0]), jnp.zeros(2))
