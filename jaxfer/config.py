@@ -109,7 +109,8 @@ def base_config() -> ml_collections.ConfigDict:
                 "erase_area": (0.02, 0.25),  # share of the image
                 "mixup": 0.0,  # alpha of the Beta distribution; 0: off
             },
-            "checkpoint": {"every_seconds": 60.0, "keep": 2},
+            # Writing a deep network's thousands of arrays takes seconds of a CPU.
+            "checkpoint": {"every_seconds": 300.0, "keep": 2},
             "log": {"progress": True, "tensorboard": True},
         }
     )

@@ -19,9 +19,10 @@ from jaxfer.train import processes, sharding
 from jaxfer.train.feed import Feed
 from jaxfer.train.program import Program
 
-DISPATCH_SECONDS = 1.0
+DISPATCH_SECONDS = 5.0
 """Steps are counted in chunks of about this long, between which progress shows and
 a checkpoint can fall; where the examples are resident, a chunk is one dispatch.
+Handing over the thousands of arrays of a deep network's state takes some 50 ms.
 The number changes no result."""
 
 

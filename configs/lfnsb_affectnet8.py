@@ -1,11 +1,10 @@
-"""LFNSB on AffectNet, 8 classes, or 7 where the data was prepared so.
+"""LFNSB on AffectNet, 8 classes.
 
-    jaxfer prepare affectnet --source DIR               # --classes 7: no contempt
-    python -m jaxfer.launch --config lfnsb_affectnet.py
+    jaxfer prepare affectnet --source DIR
+    python -m jaxfer.launch --config lfnsb_affectnet8.py
 
-Paper: 63.12 % (8 classes), 66.57 % (7; 65.72 over ten folds), from a backbone
-pretrained on MS-Celeb-1M. Ours: not measured, since the data is licensed to its users.
-Hours: not measured.
+Paper: 63.12 %, from a backbone pretrained on MS-Celeb-1M. Ours: not measured, since the
+data is licensed to its users. Hours: not measured.
 
 Sharpness-aware Adam, classes drawn equally often, the rate times 0.98 an epoch.
 """
