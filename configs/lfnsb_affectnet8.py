@@ -18,6 +18,7 @@ def get_config() -> ml_collections.ConfigDict:
     config = lfnsb.default_config()
     config.batch_size = 256
     config.data.name = "affectnet"
+    config.data.classes = 8
     config.data.image_size = 112
     config.data.sampler = "balanced"
     config.protocol.kind = "given"
@@ -28,9 +29,11 @@ def get_config() -> ml_collections.ConfigDict:
     config.augment.translate = 0.2
     config.augment.zoom = (0.8, 1.0)
     config.augment.geometric = 0.7
-    config.augment.erase = 1.0
+    config.augment.erase = 0.5
+    config.augment.erase_area = (0.02, 0.33)
     config.optim.name = "adam"
     config.optim.learning_rate = 1e-4
+    config.optim.weight_decay = 0.0
     config.optim.sam_radius = 0.05
     config.optim.schedule = "exponential"
     config.optim.decay = 0.98

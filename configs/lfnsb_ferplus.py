@@ -8,8 +8,8 @@ most epochs at the images' own 48 pixels, the last ones enlarged. Ours: not meas
 yet as it stands; shorter runs are listed in docs/experiments.md. Hours: about 6 on 2
 CPU cores.
 
-The paper's ablation: `--config.method.cosine_harmony=0`,
-`--config.method.spatial_bias=False`.
+The paper's ablation: `--config.method.spatial_bias=False`, and
+`--config.method.cosine_harmony=0` besides.
 """
 
 import ml_collections

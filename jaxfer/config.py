@@ -34,7 +34,7 @@ def optimizer_config() -> ml_collections.ConfigDict:
             "learning_rate": 1e-4,
             "momentum": 0.9,  # sgd's momentum; b1 of the others
             "b2": 0.999,
-            "weight_decay": 0.0,  # L2 in the gradient; decoupled for adamw
+            "weight_decay": 0.0,  # L2 in the gradient; decoupled for adamw, muon
             "sam_radius": 0.0,  # of sharpness-aware minimisation; 0: off
             "clip_norm": 0.0,  # 0: no clipping of the global norm
             "schedule": "constant",
@@ -64,6 +64,7 @@ def base_config() -> ml_collections.ConfigDict:
             "data": {
                 "name": "synthetic_faces",
                 "dir": "",  # "": $JAXFER_DATA_DIR, or the user's cache
+                "classes": 0,  # how many there must be; 0: as many as there are
                 "image_size": 224,  # pixels kept in memory; the model may resize
                 "label_mode": "majority",  # or soft: the vote distribution
                 "resident": "auto",  # keep the images on the device as uint8

@@ -167,6 +167,7 @@ RULES: dict[str, Rule] = {
     "label_noise.kind": Words(("", *noise.KINDS, "file")),
     "label_noise.rates": Other(f"different ones, each {SHARE.takes}", _are_rates),
     "corruption.name": Words(("", "gaussian_blur", "gaussian_noise")),
+    "data.classes": COUNT_OR_NONE,
     "corruption.kernel_size": Other("an odd number of 1 or more", _is_odd),
     "corruption.variance": AMOUNT,
     # protocol
@@ -219,6 +220,8 @@ RULES: dict[str, Rule] = {
     # methods
     "method.width": POSITIVE,
     "method.depth": POSITIVE,
+    "method.bias_channels": COUNT,
+    "method.bias_size": COUNT,
     "method.dropout": SHARE,
     "method.momentum": SHARE,
     "method.stem_stride": Number(1, 2, whole=True),

@@ -106,6 +106,8 @@ class Stage(NamedTuple):
         computed once per image when the stage begins, and batches carry its
         rows as `features` instead of `image`.
       trains: what the stage trains, in words, for logs.
+      begin: variables that the stage before selected -> those to start from; None
+        keeps them.
       selection: see `Selection`.
       plateau: see `Plateau`; None leaves `lr_scale` at 1.
     """
@@ -118,6 +120,7 @@ class Stage(NamedTuple):
     trains: str = "all parameters"
     selection: Selection = Selection()
     plateau: Plateau | None = None
+    begin: Callable[[Variables], Variables] | None = None
 
     @property
     def batch_size(self) -> int:

@@ -11,6 +11,7 @@ import ml_collections
 from jax import Array
 
 from jaxfer import losses, models
+from jaxfer.errors import ConfigError
 from jaxfer.methods import supervised
 from jaxfer.methods.base import Batch, Method
 from jaxfer.models import Outputs
@@ -46,8 +47,22 @@ def create(
     """LFN as a method of one stage; see `jaxfer.methods.supervised`.
 
     Its logits are cosines, which `validation/loss` does not scale.
+
+    Raises:
+      ConfigError: mixup, or a second stage at another size.
     """
-    options = config.method
+    options, tuned = config.method, config.finetune
+    if config.augment.mixup:
+        raise ConfigError(
+            f"augment.mixup is {config.augment.mixup}; lfn takes 0, as the margin is"
+            " that of one person"
+        )
+    if tuned.epochs and tuned.image_size != options.image_size:
+        raise ConfigError(
+            f"finetune.image_size is {tuned.image_size} and method.image_size"
+            f" {options.image_size}: lfn's last kernel is as large as its map, so both"
+            " stages take images of one size"
+        )
     network = models.create(
         "lfn",
         num_classes,

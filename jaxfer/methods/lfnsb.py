@@ -10,6 +10,7 @@ import ml_collections
 from jax import Array
 
 from jaxfer import losses, models, weights
+from jaxfer.errors import ConfigError
 from jaxfer.methods import supervised
 from jaxfer.methods.base import Batch, Method, Variables
 from jaxfer.models import Outputs
@@ -24,6 +25,8 @@ def default_config() -> ml_collections.ConfigDict:
         {
             "head": "released",  # or paper
             "spatial_bias": True,
+            "bias_channels": 64,  # 256 in what the released code leaves unused
+            "bias_size": 2,  # 7 there
             "stem_stride": 2,  # 1 keeps the resolution of small images
             "width": 1.0,
             "depth": 1.0,
@@ -49,14 +52,37 @@ def create(
     """LFNSB as a method of one stage; see `jaxfer.methods.supervised`.
 
     The centres of the Cosine-Harmony loss are the parameters `centers` (K, C),
-    drawn from a standard normal distribution, as released.
+    drawn from a standard normal distribution, as released. It goes by `label`: of soft
+    targets the class with the most votes, of images mixed by mixup that of the first.
+
+    Deviations from the released code: it gives its optimiser the network's parameters
+    alone, so that its centres never move, which the paper's are meant to; ours are
+    trained, with the same weight decay. Its cosine changes the rate once an epoch, ours
+    every step. It fills what lies outside of a turned or moved image with black, here
+    the edge is repeated.
+
+    Raises:
+      ConfigError: loss flooding with a variant of the loss that is not `released`.
     """
     options = config.method
+    if (
+        options.flood_level
+        and options.cosine_harmony
+        and options.harmony_variant != "released"
+    ):
+        raise ConfigError(
+            f"method.flood_level is {options.flood_level} with method.harmony_variant"
+            f" {options.harmony_variant!r}: the level is one of the released loss, near"
+            " 0 at its best, and the printed and separating variants end near 0.9 and"
+            " -0.9; set method.flood_level to 0"
+        )
     network = models.create(
         "lfnsb",
         num_classes,
         head=options.head,
         spatial_bias=options.spatial_bias,
+        bias_channels=options.bias_channels,
+        bias_size=options.bias_size,
         stem_stride=options.stem_stride,
         width=options.width,
         depth=options.depth,

@@ -55,7 +55,7 @@ def create_optimizer(
     for adamw and muon it is decoupled. Nadam is Dozat's without the momentum schedule
     that Keras adds (momentum 0.9 * (1 - 0.5 * 0.96 ** (0.004 t))).
 
-    Muon (Jordan, 2024) steps along the momentum of each kernel that mixes channels,
+    Muon (Jordan, 2024) steps along the momentum of each convolution over channels,
     made orthogonal, at Adam's size (its root mean square is 0.2 of the rate; Liu et
     al., Muon is scalable for LLM training, 2025), and on all else by AdamW with
     Nesterov's momentum. `momentum` and `b2` are AdamW's; that of the kernels is 0.95.
@@ -103,10 +103,10 @@ def create_optimizer(
 
 
 def _matrices(params: Any) -> Any:
-    """Which parameters Muon takes for matrices: kernels that mix channels.
+    """Which parameters Muon takes for matrices: kernels of convolutions over channels.
 
-    Those of depthwise convolutions do not, and classifiers and class centres, whose
-    columns belong to classes, are left to AdamW, as their authors do.
+    Those of depthwise convolutions mix none. Matrices of dense layers are left to
+    AdamW: most are classifiers or class centres, whose columns belong to classes.
     """
 
     def one(param: Array) -> optax.contrib.MuonDimensionNumbers | None:

@@ -53,7 +53,9 @@ def default_config() -> ml_collections.ConfigDict:
         "consistency": 0.0,  # weight of the attention consistency of two views
         "second_view": "flip",  # of the first view; or independent
         "flood_level": 0.0,  # the mean loss is kept about this; 0: off
-        "ema": 0.0,  # decay of the average of the weights; 0: off
+        # Decay of the average of the weights; 0: off. A stage's step s has
+        # (1 + s) / (10 + s) where that is less: a decay of 0.999 from step 8990 on.
+        "ema": 0.0,
         "initial": "",  # weights to start from: the authors', or of `jaxfer export`
         "test_time_flip": False,  # average the logits of an image and its mirror
     }
@@ -92,7 +94,11 @@ def create(
 
     Variables: `params` holds those of the `network` and whatever
     `init_criterion` adds; `batch_stats` of the `network`; with `method.ema` also
-    `average`, the network's variables that predictions are made with.
+    `average`, the network's variables that predictions are made with, and that the
+    second stage starts from.
+
+    With `augment.mixup` the criterion's batch has mixed `target`s, and as `label` the
+    class of the first image, whose share may be the smaller.
 
     Args:
       config: a whole experiment's config.
@@ -241,6 +247,7 @@ def create(
             predict=partial(predict, plan),
             selection=create_selection(plan.optim),
             plateau=create_plateau(plan.optim),
+            begin=_from_average if options.ema and plan is not plans[0] else None,
         )
         for plan in plans
     )
@@ -280,8 +287,22 @@ class _Plan(NamedTuple):
     optim: ml_collections.ConfigDict
 
 
+def _from_average(variables: dict) -> dict:
+    """Go on from the average, which is what validation has chosen."""
+    average = variables["average"]
+    return {
+        "params": {**variables["params"], "network": average["params"]},
+        "batch_stats": {"network": average["batch_stats"]},
+        "average": average,
+    }
+
+
 def _average(average: Any, new: Any, step: Array, decay: float) -> Any:
-    """Exponential moving average, quicker at first so that it forgets the start."""
+    """Exponential moving average, quicker at first so that it forgets the start.
+
+    Its length grows with the steps of the stage, to about a ninth of them, until
+    `decay` is reached; so it does with tf.train.ExponentialMovingAverage.
+    """
     steps = step.astype(jnp.float32)
     keep = jnp.minimum(decay, (1 + steps) / (10 + steps))
     return jax.tree.map(

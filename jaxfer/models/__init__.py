@@ -1,4 +1,4 @@
-"""Networks: one paper, one file; `create` makes them by name."""
+"""Networks: one paper, one file; `create` makes them by name. LFN's blocks, by class."""
 
 import dataclasses
 import difflib
@@ -9,7 +9,13 @@ from typing import Any
 from flax import linen as nn
 
 from jaxfer.errors import ConfigError
+from jaxfer.models.lfn_blocks import ConvBN as ConvBN
+from jaxfer.models.lfn_blocks import CoordinateAttention as CoordinateAttention
+from jaxfer.models.lfn_blocks import MixBottleneck as MixBottleneck
+from jaxfer.models.lfn_blocks import MixedDepthwiseConv as MixedDepthwiseConv
+from jaxfer.models.lfn_blocks import RepVGGDW as RepVGGDW
 from jaxfer.models.outputs import Outputs as Outputs
+from jaxfer.models.spatial_bias import SpatialBias as SpatialBias
 
 REGISTRY: dict[str, tuple[str, str]] = {
     "cfnet": ("jaxfer.models.cfnet", "CFNet"),

@@ -9,8 +9,10 @@ normalised by ImageNet's mean and standard deviation, 112 x 112 in the paper.
 `LFNSB` with the released head has 2,676,147 parameters at K = 7 (the released code
 has 14 more in a batch norm that it never calls: 2,676,161) and takes 387.24 million
 multiply-adds. The paper prints 2.676 M and 397.35 MFLOPs: of parameters, it is the
-network without concatenation that matches (`head="paper"`: 2.677 M); of operations,
-neither reading gives its figure (`jaxfer.models.counts` counts ours).
+network without concatenation that matches. With `head="paper"` there are 2.677 M and
+387.36 M, and with the larger spatial bias that the released code leaves unused
+(`bias_size=7, bias_channels=256`) 2.735 M and 391.66 M: of operations, no reading gives
+its figure (`jaxfer.models.counts` counts ours).
 """
 
 from functools import partial
@@ -51,9 +53,6 @@ STAGES = (
     Stage("4", 128, ((3, 128), (5, 64)), 16, ((3, 192),)),
     Stage("5", 256, ((3, 256), (5, 256), (7, 256)), 6, ((3, 172), (5, 170))),
 )
-BIAS_CHANNELS, BIAS_SIZE = 64, 2
-"""Of the spatial bias of the released head."""
-
 # Equal blocks are traced once, which takes a third of the time, and compiled once
 # where the network is applied outside of a compiled function.
 Bottleneck = nn.jit(MixBottleneck, static_argnums=(2,))
@@ -191,7 +190,9 @@ class LFNSB(nn.Module):
     With `head="released"` the spatial bias alone (2 x 2 positions, 64 channels) is
     flattened and classified; the features reach the loss besides. With "paper" it is
     enlarged bilinearly to the feature map and joined to it on the channels, and the
-    mean over the image is classified.
+    mean over the image is classified. The released code has a spatial bias of 7 x 7
+    positions and 256 channels beside the one that it uses (`bias_size=7,
+    bias_channels=256`); the paper gives neither number.
 
     Attributes:
       num_classes: K.
@@ -199,6 +200,8 @@ class LFNSB(nn.Module):
       stem_stride: of the first convolution; 1 keeps the resolution of small images.
       width: multiplies every channel, to multiples of 8.
       depth: multiplies the number of residual bottlenecks, at least one a stage.
+      bias_channels: of the spatial bias, before `width`.
+      bias_size: its height and width.
       spatial_bias: False classifies the mean of the features instead (the paper's
         ablation), whatever the head.
       dropout: share of the classifier's inputs set to 0 in training; wants an rng
@@ -218,6 +221,8 @@ class LFNSB(nn.Module):
     stem_stride: int = 2
     width: float = 1.0
     depth: float = 1.0
+    bias_channels: int = 64
+    bias_size: int = 2
     spatial_bias: bool = True
     dropout: float = 0.0
     fused: bool = False
@@ -245,7 +250,7 @@ class LFNSB(nn.Module):
         Returns:
           `logits`; `features` map (B, H / 16, W / 16, 256) and pooled (B, 256), its
           mean over the image, for the Cosine-Harmony loss; `maps` spatial_bias
-          (B, 2, 2, 64), with the head "paper" enlarged to the map's size; and
+          (B, 2, 2, 64) by default, with the head "paper" enlarged to the map's size; and
           attention, the class activation maps of what is classified, with the
           classifier held fixed: (B, H / 16, W / 16, K), whose mean is the logit
           without the bias, with the head "paper" or no spatial bias; else
@@ -256,8 +261,8 @@ class LFNSB(nn.Module):
         maps, located = {}, x
         if self.spatial_bias:
             bias = SpatialBias(
-                scaled(BIAS_CHANNELS, self.width),
-                BIAS_SIZE,
+                scaled(self.bias_channels, self.width),
+                self.bias_size,
                 fused=self.fused,
                 dtype=self.dtype,
                 name="spatial_bias",

@@ -15,7 +15,7 @@ from jaxfer.config import validate
 from jaxfer.data.pairs import Pairable, pairable
 from jaxfer.data.samplers import PAIRS, TRIPLET
 from jaxfer.data.splits import Fold, make_folds
-from jaxfer.errors import ConfigError
+from jaxfer.errors import ConfigError, DataError
 from jaxfer.methods.base import Method, Pass, Stage, State, Variables
 from jaxfer.train import memory, processes, results, sharding
 from jaxfer.train.checkpoints import Checkpoints, load_variables
@@ -71,8 +71,8 @@ def open_experiment(
 
     Raises:
       ConfigError: the config is not valid.
-      DataError: the data set is not prepared, or cannot be split that way, or a list
-        of labels does not fit it.
+      DataError: the data set is not prepared, has another number of classes, or cannot
+        be split that way, or a list of labels does not fit it.
     """
     validate(config)
     dataset = data.load(
@@ -80,6 +80,12 @@ def open_experiment(
         data_dir=config.data.dir or None,
         label_mode=config.data.label_mode,
     )
+    if config.data.classes not in (0, len(dataset.class_names)):
+        raise DataError(
+            f"data.classes is {config.data.classes}, and {config.data.name} has"
+            f" {len(dataset.class_names)}: {', '.join(dataset.class_names)}. Prepare it"
+            " as the config's text says, or set data.classes to 0"
+        )
     protocol = SimpleNamespace(**config.protocol.to_dict())
     folds = make_folds(dataset.table, dataset.class_names, protocol)
     runs = list(plan_runs(config, Path(workdir), dataset, folds, finished=finished))

@@ -52,6 +52,8 @@ def _begin_stage(group: Group, progress: Progress, index: int) -> None:
     """Hand the selected variables on, with a fresh count and learning rate."""
     states, tracker = progress.states, progress.tracker
     variables = tracker.best_variables if group.validated else states.variables
+    if (begin := group.method.stages[index].begin) is not None:
+        variables = start.beginner(begin, group.mesh)(variables)
     progress.states = states._replace(
         variables=variables,
         step=sharding.put(np.zeros(len(group.runs), np.int32), _by_run(group)),

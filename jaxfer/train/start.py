@@ -90,6 +90,16 @@ def stage_keys(mesh: Mesh) -> Callable[..., Array]:
 
 
 @functools.lru_cache(maxsize=4)
+def beginner(begin: Callable, mesh: Mesh) -> Callable[[Variables], Variables]:
+    """`Stage.begin` of every run, into arrays of their own, which can be donated."""
+
+    def one(variables: Variables) -> Variables:
+        return jax.tree.map(jnp.copy, begin(variables))
+
+    return jax.jit(jax.vmap(one), out_shardings=sharding.by_run(mesh))
+
+
+@functools.lru_cache(maxsize=4)
 def _tracker_starter(mesh: Mesh) -> Callable[[Variables], selection.Tracker]:
     every = jax.vmap(selection.start)
     return jax.jit(every, out_shardings=sharding.by_run(mesh))

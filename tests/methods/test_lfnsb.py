@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxfer.errors import WeightsError
+from jaxfer.errors import ConfigError, WeightsError
 from jaxfer.evaluate import attention
 from jaxfer.methods import lfn, lfnsb
 from jaxfer.weights import model_file
@@ -113,3 +113,24 @@ def test_a_fused_file_cannot_be_the_start(tmp_path):
     model_file.write(path, method.deployed.convert(state.variables), {})
     with pytest.raises(WeightsError, match="--trainable"):
         create(**{"method.initial": str(path)}).pretrained()
+
+
+@pytest.mark.parametrize("variant", ["printed", "separating"])
+def test_flooding_is_of_the_released_loss(variant):
+    fields = {"method.harmony_variant": variant}
+    create(**fields)
+    with pytest.raises(ConfigError, match="set method.flood_level to 0"):
+        create(**fields, **{"method.flood_level": 0.5})
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"augment.mixup": 0.2}, "augment.mixup is 0.2; lfn takes 0"),
+        ({"finetune.epochs": 1}, "finetune.image_size is 224 and method.image_size 16"),
+    ],
+)
+def test_identities_are_not_mixed_and_keep_their_size(fields, expected):
+    create(lfn)
+    with pytest.raises(ConfigError, match=expected):
+        create(lfn, **fields)

@@ -53,8 +53,10 @@ def batch(count=6):
     }
 
 
-def trained(steps=1, network=None, **fields):
-    method = supervised.create(config(**fields), network or Small(), steps_per_epoch=1)
+def trained(steps=1, network=None, criterion=None, **fields):
+    method = supervised.create(
+        config(**fields), network or Small(), steps_per_epoch=1, criterion=criterion
+    )
     state = method.init(KEY, batch()["image"])
     step = jax.jit(method.stages[0].passes[0].train_step)
     for number in range(steps):
@@ -117,6 +119,27 @@ def test_the_average_follows_the_weights_and_predicts():
     chex.assert_trees_all_close(deployed, found, rtol=1e-6)
 
 
+def test_the_average_has_its_decay_where_that_is_less_than_the_first_steps():
+    _, state, _ = trained(**{"method.ema": 0.05})  # the first step's is 0.1
+    average, current = state.variables["average"], state.variables["params"]["network"]
+    start = trained(**{"optim.learning_rate": 0.0})[1].variables["params"]["network"]
+    expected = jax.tree.map(lambda a, b: 0.05 * a + 0.95 * b, start, current)
+    chex.assert_trees_all_close(average["params"], expected, rtol=1e-6, atol=1e-7)
+
+
+def test_the_second_stage_starts_from_the_average():
+    fields = {"method.ema": 0.5, "finetune.epochs": 1, "finetune.image_size": 8}
+    method, state, _ = trained(**fields)
+    first, second = method.stages
+    assert first.begin is None
+    begun = second.begin(state.variables)
+    average = state.variables["average"]
+    chex.assert_trees_all_equal(begun["params"]["network"], average["params"])
+    chex.assert_trees_all_equal(begun["batch_stats"]["network"], average["batch_stats"])
+    chex.assert_trees_all_equal_structs(begun, state.variables)
+    assert trained(**{**fields, "method.ema": 0.0})[0].stages[1].begin is None
+
+
 def test_flipping_at_test_time_makes_the_answer_symmetric():
     method, state, _ = trained(**{"method.test_time_flip": True})
     images = batch()["image"]
@@ -154,11 +177,21 @@ def test_a_network_without_attention_maps_cannot_be_made_consistent():
 
 
 def test_mixup_trains_on_mixed_targets():
-    _, mixed, metrics = trained(**{"augment.mixup": 1.0})
-    _, plain, alone = trained()
-    assert value(metrics, "objective") != value(alone, "objective")
-    kernels = [s.variables["params"]["network"]["kernel"] for s in (mixed, plain)]
-    assert not np.allclose(*kernels)
+    seen = []
+
+    def criterion(params, outputs, batch):
+        jax.debug.callback(
+            lambda *now: seen.append(now), outputs.logits, batch["target"]
+        )
+        return losses.cross_entropy(outputs.logits, batch["target"])
+
+    _, _, metrics = trained(criterion=criterion, **{"augment.mixup": 1.0})
+    jax.effects_barrier()
+    logits, targets = seen[0]
+    np.testing.assert_allclose(targets.sum(axis=1), 1, rtol=1e-6)
+    assert ((targets > 0.01) & (targets < 0.99)).any()
+    expected = np.mean(losses.cross_entropy(logits, targets))
+    np.testing.assert_allclose(value(metrics, "objective"), expected, rtol=1e-5)
 
 
 def test_sharpness_aware_steps_use_the_gradient_of_moved_weights():

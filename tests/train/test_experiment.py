@@ -59,6 +59,44 @@ def test_a_run_leaves_everything_that_a_report_needs(tmp_path):
     assert float(last["test/accuracy"]) > 0.8  # the task is easy: it is learned
 
 
+def test_a_stage_begins_with_what_it_makes_of_the_variables(tmp_path, monkeypatch):
+    def create(config, **sizes):
+        method = toy.method(config, **sizes)
+
+        def begin(variables):
+            twice = jnp.full_like(variables["batch_stats"], 0.5)
+            return {**variables, "batch_stats": twice, "again": twice}
+
+        def init(key, images):
+            state = method.init(key, images)
+            again = jnp.zeros_like(state.variables["batch_stats"])
+            return state._replace(variables={**state.variables, "again": again})
+
+        def keeping(train_step):
+            def step(state, batch, key):
+                new, metrics = train_step(state, batch, key)
+                again = state.variables["again"]
+                return new._replace(
+                    variables={**new.variables, "again": again}
+                ), metrics
+
+            return step
+
+        first, second = (
+            stage._replace(passes=(one._replace(train_step=keeping(one.train_step)),))
+            for stage in method.stages
+            for one in stage.passes
+        )
+        stages = (first, second._replace(begin=begin))
+        return method._replace(init=init, stages=stages)
+
+    monkeypatch.setattr(methods, "create", create)
+    run(tmp_path, toy.config(folds=2, num_seeds=2))
+    for variables in variables_of(tmp_path):  # the second stage trains neither
+        for name in ("batch_stats", "again"):
+            np.testing.assert_array_equal(variables[name], np.full(8 * 8 * 3, 0.5))
+
+
 def test_folds_at_once_equal_folds_in_turn(tmp_path):
     run(tmp_path / "at_once", toy.config(folds=3, parallel_folds="always"))
     run(tmp_path / "in_turn", toy.config(folds=3, parallel_folds="never"))
@@ -231,6 +269,15 @@ def test_weights_carried_across_folds_only_on_request(tmp_path):
     carried.protocol.parallel_folds = "always"
     with pytest.raises(ConfigError, match="carry_weights_across_folds"):
         run(tmp_path / "both", carried)
+
+
+def test_another_number_of_classes_than_the_config_names_is_refused(tmp_path):
+    config = toy.config(folds=2)
+    config.data.classes = 3
+    experiment.open_experiment(config, tmp_path)
+    config.data.classes = 4
+    with pytest.raises(DataError, match="data.classes is 4, and .* has 3: left, mid"):
+        experiment.open_experiment(config, tmp_path)
 
 
 def test_a_folder_of_another_config_is_refused_by_field(tmp_path):
