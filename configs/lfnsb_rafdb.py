@@ -13,8 +13,8 @@ last epoch or the mean of the last five.
 The paper's tables 3 to 5, all but the last figure of table 5 without spatial bias
 (`--config.method.spatial_bias=False`): cross-entropy alone 89.57 %
 (`--config.method.cosine_harmony=0` besides), with Cosine-Harmony 90.22; its weights 0.1
-to 0.5 (`--config.method.harmony_alpha=0.2`, ...) 90.22, 90.12, 89.96, 90.03, 89.86; with
-spatial bias 91.07. Ten folds (90.34): `--config.protocol.kind=stratified
+to 0.5 (`--config.method.harmony_alpha=0.2`, ...) 90.22, 90.12, 89.96, 90.03, 89.86;
+with spatial bias 91.07. Ten folds (90.34): `--config.protocol.kind=stratified
 --config.protocol.folds=10 --config.protocol.validation=0`. The batch is the released
 code's (128); the paper says 256.
 """

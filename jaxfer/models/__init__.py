@@ -1,4 +1,4 @@
-"""Networks: one paper, one file; `create` makes them by name. LFN's blocks, by class."""
+"""Networks: one paper, one file; `create` makes them by name; blocks of LFN."""
 
 import dataclasses
 import difflib

@@ -250,8 +250,8 @@ class LFNSB(nn.Module):
         Returns:
           `logits`; `features` map (B, H / 16, W / 16, 256) and pooled (B, 256), its
           mean over the image, for the Cosine-Harmony loss; `maps` spatial_bias
-          (B, 2, 2, 64) by default, with the head "paper" enlarged to the map's size; and
-          attention, the class activation maps of what is classified, with the
+          (B, 2, 2, 64) by default, with the head "paper" enlarged to the map's size;
+          and attention, the class activation maps of what is classified, with the
           classifier held fixed: (B, H / 16, W / 16, K), whose mean is the logit
           without the bias, with the head "paper" or no spatial bias; else
           (B, 2, 2, K), whose sum is.
