@@ -224,10 +224,12 @@ def _not_prepared(name: str, folder: Path) -> str:
             for p in folder.parent.glob("*/prepared.json")
             if not p.parent.name.startswith(".")
         )
+        kin = max(filter(name.startswith, BUILDERS), key=len, default="image_folder")
+        whose = "your own folders" if kin == "image_folder" else f"another {kin}"
         how = (
             f"Prepared there: {', '.join(prepared) or 'nothing'}. Data sets that can "
-            f"be prepared: {', '.join(BUILDERS)}; your own folders with: jaxfer "
-            f"prepare image_folder --source DIR --save-as {name}."
+            f"be prepared: {', '.join(BUILDERS)}; {whose} with: jaxfer "
+            f"prepare {kin} --source DIR --save-as {name}."
         )
     return (
         f"{name} is not prepared in {folder.parent}.\n{how}\n"

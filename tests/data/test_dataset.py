@@ -74,6 +74,9 @@ def test_not_prepared_says_how(data_dir):
 def test_unknown_name_lists_what_is_there(data, data_dir):
     with pytest.raises(DataError, match="Prepared there: image_folder"):
         load("my_faces", data_dir=data_dir)
+    for name, kind in (("mine", "image_folder"), ("affectnet7", "affectnet")):
+        with pytest.raises(DataError, match=f"prepare {kind} .*--save-as {name}"):
+            load(name, data_dir=data_dir)
 
 
 def test_label_modes_are_checked(data, data_dir):

@@ -119,7 +119,7 @@ def test_a_fused_file_cannot_be_the_start(tmp_path):
 def test_flooding_is_of_the_released_loss(variant):
     fields = {"method.harmony_variant": variant}
     create(**fields)
-    with pytest.raises(ConfigError, match="set method.flood_level to 0"):
+    with pytest.raises(ConfigError, match=r"set method\.flood_level to 0"):
         create(**fields, **{"method.flood_level": 0.5})
 
 
