@@ -228,6 +228,7 @@ RULES: dict[str, Rule] = {
     "method.label_smoothing": SHARE,
     "method.consistency": AMOUNT,
     "method.flood_level": AMOUNT,
+    "method.initial_part": Words(("trunk", "all")),
     "method.ema": SHARE,
     "method.cosine_harmony": AMOUNT,
     "method.harmony_alpha": PROBABILITY,

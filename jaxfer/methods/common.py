@@ -178,8 +178,8 @@ def read_initial(
         return part
     if official is None:
         raise WeightsError(
-            f"{path}: no released weights are known for this method; expected a file"
-            " that `jaxfer export` wrote"
+            f"{path}: no released weights are known for this method, or for all of its"
+            " network; expected a file that `jaxfer export --trainable` wrote"
         )
     with weights.naming(path):
         return official(weights.load_file(path))

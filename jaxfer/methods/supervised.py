@@ -57,6 +57,9 @@ def default_config() -> ml_collections.ConfigDict:
         # (1 + s) / (10 + s) where that is less: a decay of 0.999 from step 8990 on.
         "ema": 0.0,
         "initial": "",  # weights to start from: the authors', or of `jaxfer export`
+        # What starts from them: the trunk; or all, where a file of `jaxfer export` is
+        # of the same network, and of the same classes in the same order.
+        "initial_part": "trunk",
         "test_time_flip": False,  # average the logits of an image and its mirror
     }
     config.augment.update(
@@ -254,7 +257,10 @@ def create(
 
     @lru_cache(maxsize=1)  # checked before the run begins, and read when it does
     def pretrained() -> Variables:
-        found = common.read_initial(options.initial, official, trunk)
+        if options.initial_part == "all":
+            found = common.read_initial(options.initial, None, None)
+        else:
+            found = common.read_initial(options.initial, official, trunk)
         images = jnp.zeros((1, options.image_size, options.image_size, 3))
         common.check_initial(options.initial, network, found, images)
         part = {kind: {"network": tree} for kind, tree in found.items()}

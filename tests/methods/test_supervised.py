@@ -259,7 +259,7 @@ def test_a_trunk_is_taken_from_a_file_and_the_rest_starts_fresh(tmp_path):
     network = {**network, "batch_stats": {"trunk": {}}}
     path = tmp_path / "first.safetensors"
     model_file.write(path, network, {"trainable": True}, precision="float32")
-    network["params"].pop("Dense_0")
+    head = network["params"].pop("Dense_0")
     fields = {"method.initial": str(path), "method.ema": 0.9}
     target = supervised.create(config(**fields), Trunked(), steps_per_epoch=1)
     with pytest.raises(WeightsError, match="batch norm folded away"):
@@ -280,7 +280,12 @@ def test_a_trunk_is_taken_from_a_file_and_the_rest_starts_fresh(tmp_path):
     model_file.write(path, {"params": {"other": np.ones(2)}}, {})
     with pytest.raises(WeightsError, match="holds no 'trunk'"):
         supervised.create(config(**fields), Trunked(), steps_per_epoch=1).pretrained()
-    fields["method.initial"] = "weights.npz"
+    whole = {**network, "params": {**network["params"], "Dense_0": head}}
+    model_file.write(path, whole, {}, precision="float32")
+    fields["method.initial_part"] = "all"
+    every = supervised.create(config(**fields), Trunked(), steps_per_epoch=1)
+    chex.assert_trees_all_close(every.pretrained()["average"], whole)
+    fields |= {"method.initial": "weights.npz", "method.initial_part": "trunk"}
     foreign = supervised.create(config(**fields), Trunked(), steps_per_epoch=1)
     with pytest.raises(WeightsError, match="no released weights are known"):
         foreign.pretrained()
