@@ -1,9 +1,10 @@
 """LFN on identities, to pretrain LFNSB: any folder with one subfolder a person.
 
-The folder has two parts, FACES/train/PERSON/*.jpg and FACES/test/PERSON/*.jpg, of the
-same people; a few images of each are enough for the second.
+FACES/PERSON/*.jpg; a fiftieth of everybody's images, drawn at random, is the test part.
+Two parts of the owner's own, FACES/train/PERSON/*.jpg and FACES/test/PERSON/*.jpg with
+the same people, are obeyed with --config.protocol.kind=given.
 
-    jaxfer prepare image_folder --source FACES
+    jaxfer prepare image_folder --source FACES --verbatim
     python -m jaxfer.launch --config lfn_faces_pretrain.py
     jaxfer export runs/lfn_faces_pretrain --trainable --output lfn.safetensors
     python -m jaxfer.launch --config lfnsb_rafdb.py \
@@ -22,7 +23,8 @@ def get_config() -> ml_collections.ConfigDict:
     config = lfn.default_config()
     config.data.name = "image_folder"
     config.data.image_size = 112
-    config.protocol.kind = "given"
+    config.protocol.kind = "holdout"
+    config.protocol.folds = 50
     config.protocol.validation = 0.02
     config.protocol.validation_kind = "random"
     config.augment.flip = True

@@ -30,6 +30,7 @@ _OPTIONS = {
     "camera": (str, "oulu_casia: VL or NI (default VL)"),
     "light": (str, "oulu_casia: Strong, Weak or Dark (default Strong)"),
     "neutral": (bool, "ckplus: add the first frames as class neutral"),
+    "verbatim": (bool, "image_folder: keep folders' names, e.g. of people called Joy"),
     "subjects": (int, "drawn faces: how many people (default 24 or 48)"),
     "takes": (int, "drawn faces: pictures per expression (default 4 or 2)"),
     "size": (int, "drawn faces: pixels on each side (default 64)"),

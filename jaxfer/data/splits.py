@@ -13,7 +13,7 @@ from jaxfer.errors import ConfigError, DataError
 Rows = NDArray[np.int32]
 """Rows of a data set's table, int32 (n,), ascending."""
 
-KINDS = ("given", "subject", "stratified", "file_order")
+KINDS = ("given", "subject", "stratified", "file_order", "holdout")
 VALIDATION_KINDS = ("last", "random", "stratified", "subject", "given")
 
 
@@ -50,7 +50,7 @@ class Settings(Protocol):
 
     @property
     def folds(self) -> int:
-        """Number of folds; ignored by kind `given`."""
+        """Number of folds; ignored by kind `given`; of `holdout`, see `make_folds`."""
 
     @property
     def validation(self) -> float:
@@ -78,7 +78,10 @@ def make_folds(
     `subject` keeps all images of a person on one side, with folds of nearly
     equal size and class counts; `stratified` deals each class out evenly,
     whoever is shown; `file_order` cuts the table into consecutive blocks of
-    floor(N / k) rows, the last block taking the remainder.
+    floor(N / k) rows, the last block taking the remainder; `holdout` is one fold,
+    which tests a k-th of every class, the first of k stratified folds. There may be
+    fewer than k images of a class then: some such classes are not tested, and each
+    keeps an image to train on, also from validation.
 
     Validation comes out of the training part: its `last` rows in table order,
     `random` rows, a `stratified` share of every class, whole people
@@ -105,6 +108,8 @@ def make_folds(
     _check(protocol)
     if protocol.kind == "given":
         tests = [_given_test(table)]
+    elif protocol.kind == "holdout":
+        tests = [_holdout_test(table, protocol)]
     else:
         fold_of_row = {
             "subject": _by_subject,
@@ -117,6 +122,8 @@ def make_folds(
     for number, test in enumerate(tests):
         rest = np.setdiff1d(everything, test, assume_unique=True)
         validation = _validation(table, rest, protocol, number)
+        if protocol.kind == "holdout":
+            validation = _sparing(table, rest, validation)
         train = np.setdiff1d(rest, validation, assume_unique=True)
         if protocol.train_fraction < 1.0:
             rng = np.random.default_rng([protocol.seed, 4, number])
@@ -196,6 +203,12 @@ def _stratified(
             f"{listed(few)}. Use fewer folds, or add images, or leave these "
             "classes out."
         )
+    return _dealt(table, protocol)
+
+
+def _dealt(table: Columns, protocol: Settings) -> NDArray[np.intp]:
+    """Fold of each row, every class dealt out evenly."""
+    label, k = table.label, protocol.folds
     rng = np.random.default_rng([protocol.seed, 1])
     shuffled = rng.permutation(len(label))
     by_class = shuffled[np.argsort(label[shuffled], kind="stable")]
@@ -203,6 +216,22 @@ def _stratified(
     fold_of_row = np.empty(len(label), np.intp)
     fold_of_row[by_class] = np.arange(len(label)) % k
     return fold_of_row
+
+
+def _holdout_test(table: Columns, protocol: Settings) -> NDArray[np.intp]:
+    # Of two images of a class or more, no fold takes all.
+    alone = np.bincount(table.label)[table.label] == 1
+    return np.flatnonzero((_dealt(table, protocol) == 0) & ~alone)
+
+
+def _sparing(
+    table: Columns, rest: NDArray[np.intp], validation: NDArray[np.intp]
+) -> NDArray[np.intp]:
+    """Validation rows but the first of each class that it would take whole."""
+    counts, taken = (np.bincount(table.label[rows]) for rows in (rest, validation))
+    whole = np.flatnonzero(taken == counts[: taken.size])
+    classes, first = np.unique(table.label[validation], return_index=True)
+    return np.delete(validation, first[np.isin(classes, whole)])
 
 
 def _by_subject(
@@ -269,10 +298,12 @@ def _evenly(table: Columns, shuffled: NDArray[np.intp]) -> NDArray[np.intp]:
     # A row's place within its class, as a fraction: the rows below any
     # threshold are the same share of every class, to within one row.
     label = table.label[shuffled]
+    counts = np.bincount(label)
+    first = np.cumsum(counts) - counts
+    by_class = np.argsort(label, kind="stable")
+    of_class = label[by_class]
     place = np.empty(shuffled.size)
-    for c in np.unique(label):
-        members = label == c
-        place[members] = (np.arange(members.sum()) + 0.5) / members.sum()
+    place[by_class] = (np.arange(label.size) - first[of_class] + 0.5) / counts[of_class]
     return shuffled[np.argsort(place, kind="stable")]
 
 

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import jinja2
 import numpy as np
 
+from jaxfer import metrics
 from jaxfer.config import VOLATILE, flatten
 from jaxfer.errors import DataError
 from jaxfer.evaluate import facts, run_folder
@@ -121,25 +122,28 @@ def model_card(
 
 def _judged(judged: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
     """What the card says of one model's answers to the test images."""
-    confusion = np.asarray(judged["confusion"])
-    support, images = confusion.sum(axis=1), int(confusion.sum())
+    support = np.array([row["support"] for row in judged["per_class"]])
+    images = int(support.sum())
+    listed = len(names) <= metrics.CONFUSION_CLASSES
     scores = judged["selections"]["pooled"]
     accuracy = scores["accuracy"]
     bins = [b for b in judged["calibration"]["bins"] if b["count"]]
     return {
         "class_names": names,
+        "listed": listed,
+        "tested": int((support > 0).sum()),
         "scores": scores,
         "images": images,
         "error": math.sqrt(accuracy * (1 - accuracy) / images),
         "commonest": (names[int(support.argmax())], support.max() / images),
         "per_class": judged["per_class"],
-        "confusion": confusion.tolist(),
+        "confusion": judged.get("confusion"),
         "confidence": sum(b["count"] * b["confidence"] for b in bins) / images,
-        "confused": most_confused(confusion, names),
+        "confused": most_confused(np.array(judged.get("confusion", [])), names),
         "weak": [
-            (name, int(confusion[i, i]), int(support[i]))
-            for i, name in enumerate(names)
-            if 2 * confusion[i, i] < support[i]
+            (row["class"], round(row["recall"] * row["support"]), row["support"])
+            for row in judged["per_class"]
+            if row["support"] and row["recall"] < 0.5
         ],
     }
 

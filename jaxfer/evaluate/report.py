@@ -9,6 +9,7 @@ import jinja2
 import numpy as np
 from markupsafe import Markup
 
+from jaxfer import metrics
 from jaxfer.evaluate import curves, facts, figures, run_folder
 from jaxfer.evaluate.examples import ImageOf, choose, thumbnail
 from jaxfer.evaluate.explained import explained
@@ -179,6 +180,18 @@ def _suspects(
     return {**found, "top": faces, "judged": judged}
 
 
+def _classes(results: dict[str, Any], selection: str) -> dict[str, Any]:
+    """Classes one by one; nothing of more than a page can list."""
+    if len(results["class_names"]) > metrics.CONFUSION_CLASSES:
+        return {"per_class": None}
+    confusion = np.array(results["confusion"][selection])
+    return {
+        "per_class": results["per_class"][selection],
+        "confusion": confusion,
+        "confusion_share": confusion / np.maximum(confusion.sum(1, keepdims=True), 1),
+    }
+
+
 def _context(
     whole: RunFolder, results: dict[str, Any], image_of: ImageOf | None
 ) -> dict[str, Any]:
@@ -194,7 +207,6 @@ def _context(
             "ablation",
             "Test accuracy of each head",
         )
-    confusion = np.array(results["confusion"][selection])
     alpha = (results.get("fusion_weights") or {}).get(selection)
     return {
         "results": results,
@@ -213,9 +225,7 @@ def _context(
         "ablation": ablation,
         "is_ablation": "ablation" in results,
         "ablation_figure": Markup(drawn) if drawn else None,
-        "per_class": results["per_class"][selection],
-        "confusion": confusion,
-        "confusion_share": confusion / np.maximum(confusion.sum(1, keepdims=True), 1),
+        **_classes(results, selection),
         "calibration": results["calibration"][selection],
         "reliability_figure": Markup(
             figures.reliability(results["calibration"][selection])

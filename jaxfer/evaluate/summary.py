@@ -106,9 +106,10 @@ def judge_predictions(folder: RunFolder, selection: str) -> dict[str, Any]:
     found = {
         "selections": judge(states["decision"]),
         "per_class": _per_class(pooled, folder.class_names),
-        "confusion": np.asarray(pooled.confusion).astype(int).tolist(),
         "calibration": _calibration(pooled),
     }
+    if len(folder.class_names) <= metrics.CONFUSION_CLASSES:
+        found["confusion"] = np.asarray(pooled.confusion).astype(int).tolist()
     if set(ABLATION.values()) <= set(heads):
         found["ablation"] = {
             name: judge(states[head]) for name, head in ABLATION.items()
@@ -148,9 +149,10 @@ def summarize(run_dir: str | Path) -> dict[str, Any]:
       `protocol`, `data`, `command`, `config`, `environment`, `runs`), `headline`
       (the selection to quote), `selections`, and by selection `ablation` (CFNet:
       local, global, direct, constraint) or `heads`, `per_class`, `confusion`
-      (rows: true class), `calibration`, `fusion_weights`; `label_noise` (see
-      `label_noise.entries`) where labels were made wrong; `robustness`, `beside`,
-      `suspect_labels`, `explanations` and `synthesis` once measured; `timing`.
+      (rows: true class; absent above `metrics.CONFUSION_CLASSES` classes),
+      `calibration`, `fusion_weights`; `label_noise` (see `label_noise.entries`)
+      where labels were made wrong; `robustness`, `beside`, `suspect_labels`,
+      `explanations` and `synthesis` once measured; `timing`.
       Accuracies are shares, not per cent.
 
     Raises:

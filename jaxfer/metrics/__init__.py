@@ -2,6 +2,7 @@
 
 from jaxfer.metrics.classification import (
     BINS,
+    CONFUSION_CLASSES,
     Classification,
     calibration,
     classification,
@@ -18,6 +19,7 @@ from jaxfer.metrics.kernel_distance import (
 
 __all__ = [
     "BINS",
+    "CONFUSION_CLASSES",
     "Classification",
     "KernelDistance",
     "calibration",

@@ -15,6 +15,12 @@ from jax import Array
 BINS = 15
 """Confidence bins of the calibration error, of equal width over (0, 1]."""
 
+CONFUSION_CLASSES = 256
+"""Of more classes, a state holds no confusion matrix and no report lists them all.
+
+The matrix grows with their square: of 85,000 people it would take 27 GiB.
+"""
+
 
 class Classification(NamedTuple):
     """Sums and counts of a set of predictions, K classes. A pytree of float32.
@@ -22,7 +28,11 @@ class Classification(NamedTuple):
     Counts are exact up to 2**24 examples per cell.
 
     Attributes:
-      confusion: (K, K), examples by [true class, predicted class].
+      hits: (K,), correct predictions by class.
+      support: (K,), examples by true class.
+      predicted: (K,), examples by predicted class.
+      confusion: (K, K), examples by [true class, predicted class]; (0, 0) of more
+        than `CONFUSION_CLASSES` classes.
       loss_sum: (), summed cross-entropy.
       count: (), examples.
       bin_count: (15,), examples by confidence.
@@ -30,6 +40,9 @@ class Classification(NamedTuple):
       bin_correct: (15,), correct predictions in each bin.
     """
 
+    hits: Array
+    support: Array
+    predicted: Array
     confusion: Array
     loss_sum: Array
     count: Array  # type: ignore[assignment]  # hides tuple.count, unused
@@ -41,8 +54,12 @@ class Classification(NamedTuple):
 def zeros(num_classes: int) -> Classification:
     """The state of no predictions, the neutral element of `merge`."""
     scalar, bins = jnp.zeros((), jnp.float32), jnp.zeros((BINS,), jnp.float32)
-    confusion = jnp.zeros((num_classes, num_classes), jnp.float32)
-    return Classification(confusion, scalar, scalar, bins, bins, bins)
+    classes = jnp.zeros((num_classes,), jnp.float32)
+    side = num_classes if num_classes <= CONFUSION_CLASSES else 0
+    confusion = jnp.zeros((side, side), jnp.float32)
+    return Classification(
+        classes, classes, classes, confusion, scalar, scalar, bins, bins, bins
+    )
 
 
 def classification(
@@ -75,6 +92,7 @@ def classification(
     truth = truth * weight[:, None]
     predicted = jnp.argmax(logits, axis=-1)
     prediction = jax.nn.one_hot(predicted, num_classes, dtype=jnp.float32)
+    prediction = prediction * weight[:, None]
 
     # Bins are open below and closed above, as in the definition of the error.
     confidence = jnp.exp(jnp.max(log_probabilities, axis=-1))
@@ -85,8 +103,15 @@ def classification(
 
     # Zeros and ones are exact in any matmul precision; confidences are not.
     exact = jax.lax.Precision.HIGHEST
+    if num_classes <= CONFUSION_CLASSES:
+        confusion = jnp.matmul(truth.T, prediction, precision=exact)
+    else:
+        confusion = jnp.zeros((0, 0), jnp.float32)
     return Classification(
-        confusion=jnp.matmul(truth.T, prediction, precision=exact),
+        hits=jnp.sum(truth * correct[:, None], axis=0),
+        support=jnp.sum(truth, axis=0),
+        predicted=jnp.sum(prediction, axis=0),
+        confusion=confusion,
         loss_sum=-jnp.sum(jnp.where(truth > 0, log_probabilities, 0.0)),
         count=jnp.sum(weight),
         bin_count=jnp.sum(bins, axis=0),
@@ -112,9 +137,7 @@ def per_class(state: Classification) -> dict[str, Array]:
     An undefined ratio (a class never predicted, or without examples) is 0;
     `support`, the number of true examples, tells which classes are absent.
     """
-    hits = jnp.diagonal(state.confusion)
-    support = jnp.sum(state.confusion, axis=1)
-    predicted = jnp.sum(state.confusion, axis=0)
+    hits, support, predicted = state.hits, state.support, state.predicted
     return {
         "precision": _ratio(hits, predicted),
         "recall": _ratio(hits, support),
@@ -158,7 +181,7 @@ def compute(state: Classification) -> dict[str, Array]:
     classes_present = jnp.sum(present)
     values = {
         "loss": _ratio(state.loss_sum, state.count),
-        "accuracy": _ratio(jnp.trace(state.confusion), state.count),
+        "accuracy": _ratio(jnp.sum(state.hits), state.count),
         "balanced_accuracy": _ratio(jnp.sum(classes["recall"]), classes_present),
         "macro_f1": _ratio(jnp.sum(classes["f1"] * present), classes_present),
         "ece": _ratio(

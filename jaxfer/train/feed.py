@@ -7,7 +7,7 @@ padding.
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import jax
 import numpy as np
@@ -17,7 +17,7 @@ from jax.sharding import Mesh
 from jaxfer.data import Dataset, read_images, streaming
 from jaxfer.train import sharding
 from jaxfer.train.orders import Run
-from jaxfer.train.program import Data, Source
+from jaxfer.train.program import Data, OneHot, Source
 
 Piece = tuple[Source, int, int]
 """A source, the first of its steps that are meant, and the one after the last."""
@@ -35,39 +35,32 @@ class Feed(Protocol):
         """The steps start..stop of an order, at most `length()` at a time."""
 
 
-def table_arrays(dataset: Dataset) -> dict[str, np.ndarray]:
-    """Labels (N,), target distributions (N, K) and row numbers (N,)."""
-    table, classes = dataset.table, len(dataset.class_names)
-    target = table.target
+def table_arrays(dataset: Dataset) -> Data:
+    """Labels (N,), target distributions (N, K) and row numbers (N,).
+
+    The targets of hard labels are a `OneHot`.
+    """
+    table = dataset.table
+    target: Any = table.target
     if target is None:
-        target = np.eye(classes, dtype=np.float32)[table.label]
+        target = OneHot(table.label, len(dataset.class_names))
     rows = np.arange(len(table.label), dtype=np.int32)
     return {"label": table.label, "target": target, "index": rows}
 
 
-def given_arrays(
-    runs: Sequence[Run], arrays: dict[str, np.ndarray]
-) -> dict[str, np.ndarray]:
-    """What training is told instead of the table's labels, (R, N) and (R, N, K).
+def given_arrays(runs: Sequence[Run], arrays: Data) -> dict[str, np.ndarray]:
+    """What training is told instead of the table's labels, (R, N).
 
-    Empty where no run has labels of its own. A changed label becomes a one-hot
-    target; where the label is the table's, so is its target.
+    Empty where no run has labels of its own.
     """
     if all(run.given is None for run in runs):
         return {}
-    label, target = arrays["label"], arrays["target"]
+    label = arrays["label"]
     labels = np.stack([label if r.given is None else r.given for r in runs])
-    changed = np.eye(target.shape[1], dtype=np.float32)[labels]
-    kept = (labels == label)[..., None]
-    return {
-        "given_label": labels,
-        "given_target": np.where(kept, target, changed),
-    }
+    return {"given_label": labels}
 
 
-def place(
-    runs: Sequence[Run], arrays: dict[str, np.ndarray], mesh: Mesh
-) -> dict[str, Array]:
+def place(runs: Sequence[Run], arrays: Data, mesh: Mesh) -> Data:
     """Arrays of all examples on the devices, with what each run is told instead."""
     given = sharding.put(given_arrays(runs, arrays), sharding.by_run(mesh))
     return sharding.put(arrays, sharding.replicated(mesh)) | given
@@ -137,12 +130,17 @@ class Streamed:
         for name, array in self.given.items():
             shapes[name] = ((*lead, *array.shape[1:]), array.dtype.type)
         spread = sharding.batches(self.mesh)
-        return Source(
-            {
-                name: jax.ShapeDtypeStruct(shape, dtype, sharding=spread)
-                for name, (shape, dtype) in shapes.items()
-            }
-        )
+        data: Data = {
+            name: jax.ShapeDtypeStruct(shape, dtype, sharding=spread)
+            for name, (shape, dtype) in shapes.items()
+        }
+        return Source(self._lean(data))
+
+    def _lean(self, data: dict[str, Any]) -> Data:
+        """The same, with a `OneHot` where labels tell the targets."""
+        if self.dataset.table.target is not None:
+            return data
+        return data | {"target": OneHot(data["label"], len(self.dataset.class_names))}
 
     def pieces(
         self, order: np.ndarray, start: int, stop: int, length: Callable[[], int]
@@ -162,7 +160,7 @@ class Streamed:
             mine = {name: array[None] for name, array in batch.items()}
             for name, array in self.given.items():
                 mine[name] = array[np.maximum(batch["index"], 0)][None]
-            placed = sharding.put_slice(mine, spread, (1, order.shape[2]))
+            placed = sharding.put_slice(self._lean(mine), spread, (1, order.shape[2]))
             if self.change is not None:
                 placed["image"] = self.change(placed["image"], placed["index"])
             ahead.append((Source(placed), 0, 1))

@@ -5,6 +5,7 @@ program of them. Several steps go into one dispatch, in a loop of dynamic length
 so that one compile serves every chunk of an epoch.
 """
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -20,11 +21,29 @@ from jaxfer.methods.base import Batch, Outputs, Stage, State
 from jaxfer.train import selection, sharding
 
 Data = dict[str, Any]
-"""Arrays of all N examples: `label`, `target`, `index`, `image` (shared by the
-runs), and by run, with leading axes R, N: `features` (a pytree), and `given_label`
-and `given_target`, which training sees instead of the true ones."""
+"""Arrays of all N examples: `label`, `target` (or a `OneHot`), `index`, `image`
+(shared by the runs), and by run, with leading axes R, N: `features` (a pytree), and
+`given_label`, which training sees instead of the true one."""
 
-BY_RUN = ("features", "given_label", "given_target")
+BY_RUN = ("features", "given_label")
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class OneHot:
+    """Targets of hard labels, made where rows are read: N x K would be large.
+
+    Attributes:
+      label: int32 (...), the classes.
+      classes: K.
+    """
+
+    label: Any
+    classes: int = dataclasses.field(metadata={"static": True})
+
+    def __getitem__(self, rows: Any) -> Array:
+        """What the array (..., K) would have there, float32."""
+        return jax.nn.one_hot(self.label[rows], self.classes, dtype=jnp.float32)
 
 
 class Source(NamedTuple):
@@ -71,7 +90,8 @@ class Program(NamedTuple):
 def batch_at(source: Source, step: Array | int) -> tuple[Batch, Array]:
     """The batch (R, B, ...) of a step, and which of its examples are no padding."""
     if source.orders is None:
-        return source.data, source.data["index"] >= 0
+        target = source.data["target"][...]  # whole, whichever of the two it is
+        return source.data | {"target": target}, source.data["index"] >= 0
     rows = lax.dynamic_index_in_dim(source.orders, step, axis=1, keepdims=False)
     return gather(source.data, rows), rows >= 0
 
@@ -89,10 +109,18 @@ def gather(data: Data, rows: Array) -> Batch:
 
 
 def taught(batch: Batch) -> Batch:
-    """The batch as training sees it, with the labels that it is given."""
-    prefix = "given_"
-    given = {k.removeprefix(prefix): v for k, v in batch.items() if prefix in k}
-    return {k: v for k, v in batch.items() if prefix not in k} | given
+    """The batch (B, ...) as training sees it, with the labels that it is given.
+
+    A changed label becomes a one-hot target; where the label is the table's, so is
+    its target.
+    """
+    if "given_label" not in batch:
+        return batch
+    true = {name: array for name, array in batch.items() if name != "given_label"}
+    label, target = batch["given_label"], batch["target"]
+    changed = OneHot(label, target.shape[-1])[...]
+    kept = (label == batch["label"])[:, None]
+    return true | {"label": label, "target": jnp.where(kept, target, changed)}
 
 
 def over_runs(fn: Callable[..., Any], *args: Any) -> Any:

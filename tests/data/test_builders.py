@@ -262,6 +262,18 @@ def test_image_folder_refuses_what_is_ambiguous(trees, data_dir):
         prepare("image_folder", both, data_dir=data_dir)
 
 
+def test_image_folder_keeps_the_names_of_people(trees, tmp_path, data_dir):
+    people = ("Happiness", "Happy", "Joy", "sad")
+    files = {f"{name}/{k}.png": trees.png(k) for name in people for k in range(2)}
+    source = trees.write(tmp_path / "people", files)
+    with pytest.raises(DataError, match=r"both mean 'happiness'.* with --verbatim"):
+        prepare("image_folder", source, data_dir=data_dir)
+    _, data = prepared("image_folder", source, data_dir, verbatim=True)
+    assert data.class_names == people
+    named = [data.class_names[k] for k in data.table.label]
+    assert named == [file.split("/")[0] for file in data.table.file]
+
+
 def test_mmi_frames(trees, data_dir):
     report, data = prepared("mmi", trees.mmi_frames(), data_dir)
     assert len(data.table) == 8

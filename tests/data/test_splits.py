@@ -57,7 +57,7 @@ def test_folds_partition_the_table(seed, kind, k, share, validation_kind):
     except DataError as error:  # chance put too few classes in some part
         assert "tests classes" in str(error) or "of the class" in str(error)
         reject()
-    assert len(folds) == (1 if kind == "given" else k)
+    assert len(folds) == (1 if kind in ("given", "holdout") else k)
     for fold in folds:
         parts = np.concatenate(fold)
         np.testing.assert_array_equal(np.sort(parts), np.arange(90))
@@ -68,7 +68,7 @@ def test_folds_partition_the_table(seed, kind, k, share, validation_kind):
         classes = [set(data.label[rows]) for rows in fold]
         assert classes[2] <= classes[0]
         assert fold.validation.size < 5 or len(classes[1]) > 1
-    if kind != "given":
+    if len(folds) > 1:
         tests = np.concatenate([fold.test for fold in folds])
         np.testing.assert_array_equal(np.sort(tests), np.arange(90))
     again = make_folds(data, NAMES, settings_)
@@ -117,6 +117,58 @@ def test_stratified_folds_hold_equal_shares():
     counts = np.array([np.bincount(labels[f.test], minlength=3) for f in folds])
     assert (np.ptp(counts, axis=0) <= 1).all()
     assert np.ptp(counts.sum(1)) <= 1
+
+
+@given(
+    st.lists(st.integers(1, 9), min_size=8, max_size=60),
+    st.integers(2, 50),
+    st.sampled_from([0.0, 0.02, 0.5]),
+    st.sampled_from(["last", "random", "stratified"]),
+    st.integers(0, 100),
+)
+@settings(deadline=None, max_examples=150)
+def test_a_holdout_leaves_every_class_an_image_to_train_on(
+    counts, k, share, validation_kind, seed
+):
+    counts = np.array([2, *counts])  # 10 images or more, of which one is tested
+    rng = np.random.default_rng(seed)
+    labels = rng.permutation(np.repeat(np.arange(counts.size), counts))
+    names = tuple(f"person {i}" for i in range(counts.size))
+    settings_ = protocol("holdout", k, share, validation_kind, seed)
+    try:
+        (fold,) = make_folds(table(labels), names, settings_)
+    except DataError as error:  # who has one image alone is not tested
+        assert "no test images" in str(error) or "of the class" in str(error)
+        reject()
+    np.testing.assert_array_equal(np.sort(np.concatenate(fold)), np.arange(labels.size))
+    trained, tested = (
+        np.bincount(labels[rows], minlength=counts.size)
+        for rows in (fold.train, fold.test)
+    )
+    assert (trained >= 1).all()
+    assert (tested[counts == 1] == 0).all()
+    shared = counts[counts > 1] / k
+    assert (tested[counts > 1] >= np.floor(shared)).all()
+    assert (tested[counts > 1] <= np.ceil(shared)).all()
+
+
+def test_a_holdout_is_the_first_of_the_stratified_folds():
+    data = random_table(0)
+    first, *_ = make_folds(data, NAMES, protocol("stratified", 6, 0.2, seed=3))
+    (fold,) = make_folds(data, NAMES, protocol("holdout", 6, 0.2, seed=3))
+    for mine, its in zip(fold, first, strict=True):
+        np.testing.assert_array_equal(mine, its)
+
+
+def test_a_holdout_of_many_people_is_its_share():
+    counts = np.random.default_rng(0).integers(1, 90, 5000)
+    names = tuple(map(str, range(5000)))
+    data = table(np.repeat(np.arange(5000), counts))
+    (fold,) = make_folds(data, names, protocol("holdout", 50, 0.02, "stratified"))
+    n = len(data.label)
+    assert fold.test.size == pytest.approx(0.02 * n, rel=0.02)
+    assert fold.validation.size == pytest.approx(0.02 * 0.98 * n, rel=0.02)
+    assert np.unique(data.label[fold.train]).size == 5000
 
 
 def test_validation_last_is_the_end_of_the_training_part():
@@ -236,6 +288,8 @@ TWO = table([0, 0, 0, 1, 1], ["a", "a", "b", "b", "b"])
         ),
         (TWO, protocol("subjct"), ConfigError, "Did you mean 'subject'"),
         (TWO, protocol("subject", 1), ConfigError, "at least 2"),
+        (TWO, protocol("holdout", 1), ConfigError, "at least 2"),
+        (table([0, 1, 2]), protocol("holdout", 2), DataError, "no test images"),
         (TWO, protocol("subject", 2, 1.0), ConfigError, "below 1"),
         (TWO, protocol("subject", train_fraction=0.0), ConfigError, "at most 1"),
         (TWO, protocol("subject", 2, 0.1, "given"), ConfigError, "needs protocol.kind"),

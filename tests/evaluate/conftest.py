@@ -250,6 +250,22 @@ def write_run(
     return path
 
 
+def add_classes(path, count=300):
+    """Lets a run know more classes, which no image has and no answer names."""
+    info = json.loads((path / "run.json").read_text())
+    info["class_names"] += [f"c{k}" for k in range(len(info["class_names"]), count)]
+    (path / "run.json").write_text(json.dumps(info))
+    for file in path.rglob("predictions_*.npz"):
+        with np.load(file) as table:
+            arrays = dict(table)
+        for name, array in arrays.items():
+            if name.startswith("logits/"):
+                fill = ((0, 0), (0, count - array.shape[1]))
+                arrays[name] = np.pad(array, fill, constant_values=-1e9)
+        np.savez(file, **arrays)
+    return path
+
+
 def toy_data():
     """The toy with rows that tell the class, as columns would not in a mirror."""
     found = toy.dataset()
@@ -276,6 +292,12 @@ def toy_run(tmp_path_factory):
         options = {"command": "python -m jaxfer.launch", "say": lambda line: None}
         train.run(config, folder / "run", **options)
     return folder / "run"
+
+
+@pytest.fixture(scope="session")
+def widen():
+    """`add_classes`: more of them than a report lists."""
+    return add_classes
 
 
 @pytest.fixture

@@ -74,3 +74,18 @@ def test_a_card_does_without_what_a_run_does_not_know(make_run):
     for options in ({"selection": "validation"}, {"selection": "last", "run": 1}):
         with pytest.raises(DataError, match="has runs 0 to 0 and the selections last"):
             model_card(path, **options)
+
+
+def test_a_card_does_not_list_many_classes(make_run, widen):
+    path = make_run(folds=2, examples=90, cfnet=False, skill=0.3)
+    few = model_card(path)
+    card = model_card(widen(path))
+    assert "one of 300 classes; with" in card and "c299" not in card
+    assert "too many to list" in card and "mistakes were not counted" in card
+    kept = "On [0-9,]+ test images it is right in .* would be right in .*"
+    assert re.findall(kept, card) == re.findall(kept, few) != []
+    (weak,) = re.findall(r"Fewer than half of these are recognised: (.*)\. Do", few)
+    number, tested = re.findall(r"recognised of (\d+) of the (\d+) classes", card)[0]
+    assert int(number) == weak.count(" of ") and tested == "7"
+    assert len(tables(card)) == len(tables(few)) - 2
+    assert "\n\n\n" not in card

@@ -254,3 +254,14 @@ def test_a_folder_that_cannot_be_written_is_explained(make_run, undrawn):
     (path / "report").write_text("in the way")
     with pytest.raises(DataError, match=r"could not be written.*jaxfer evaluate"):
         write_report(path)
+
+
+def test_many_classes_are_not_listed(make_run, widen, undrawn, parse):
+    path = widen(make_run(folds=2, examples=90, cfnet=False))
+    text = write_report(path).read_text()
+    assert "classes" in parse(text).ids
+    assert "There are 300 classes, too many to list" in text
+    assert "c299" not in text and "Images by class" not in text
+    results = json.loads((path / "report" / "results.json").read_text())
+    assert "confusion" not in results
+    assert results["per_class"]["last"][299]["class"] == "c299"

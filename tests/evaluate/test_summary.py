@@ -63,6 +63,19 @@ def test_confusion_classes_and_calibration_count_every_image(make_run):
         assert results["calibration"][name]["ece"] == pytest.approx(sum(gaps), abs=1e-6)
 
 
+def test_many_classes_are_told_without_a_confusion_matrix(make_run, widen):
+    path = make_run(folds=2, examples=90)
+    few = summarize(path)
+    many = summarize(widen(path))
+    assert "confusion" not in many
+    for name in ("last", "best_by_validation"):
+        pooled = many["selections"][name]["pooled"]
+        assert pooled == pytest.approx(few["selections"][name]["pooled"], rel=1e-6)
+        rows = many["per_class"][name]
+        assert rows[:7] == few["per_class"][name]
+        assert len(rows) == 300 and not any(row["support"] for row in rows[7:])
+
+
 def test_ablation_judges_every_head(make_run):
     path = make_run(folds=2, examples=90)
     ablation = summarize(path)["ablation"]["best_by_validation"]

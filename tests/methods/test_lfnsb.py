@@ -1,17 +1,21 @@
 import functools
 
 import chex
+import golden_rule
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import traverse_util
 
+from jaxfer import weights
 from jaxfer.errors import ConfigError, WeightsError
 from jaxfer.evaluate import attention
-from jaxfer.methods import lfn, lfnsb
+from jaxfer.methods import State, lfn, lfnsb, supervised
 from jaxfer.weights import model_file
 
 CLASSES = 3
+RELEASED_CLASSES = 7
 KEY = jax.random.key(0)
 
 
@@ -134,3 +138,114 @@ def test_identities_are_not_mixed_and_keep_their_size(fields, expected):
     create(lfn)
     with pytest.raises(ConfigError, match=expected):
         create(lfn, **fields)
+
+
+@functools.cache
+def released():
+    """The released code's weights by name, as our variables, and its centres."""
+    arrays = golden_rule.weights(golden_rule.load("lfnsb")[1], "lfnsb")
+    centers = golden_rule.draw(
+        "lfnsb", "AffinityLoss.centers", "normal", (RELEASED_CLASSES, 256), keras=False
+    )
+    return arrays, weights.from_official("lfnsb", arrays), centers
+
+
+def by_released_name(variables):
+    """Arrays of a tree like our variables, by the name that each is released under."""
+    arrays, ours, _ = released()
+    names = {(a.size, a.min()): name for name, a in arrays.items()}
+    ours = traverse_util.flatten_dict(ours, sep="/")
+    found = traverse_util.flatten_dict(variables, sep="/")
+    return {
+        names[ours[path].size, np.asarray(ours[path]).min()]: np.asarray(array)
+        for path, array in found.items()
+    }
+
+
+@functools.cache
+def stepped():
+    """A step on the released code's weights, in float64: variables before and after.
+
+    Plain gradient descent at rate 1 moves the parameters by minus the gradient.
+    """
+    made = lfnsb.default_config()
+    made.precision = "float64"
+    rule = {"name": "sgd", "momentum": 0.0, "learning_rate": 1.0, "weight_decay": 0.0}
+    made.optim.update(rule | {"schedule": "constant"})
+    method = lfnsb.create(made, num_classes=RELEASED_CLASSES, steps_per_epoch=1)
+    rule = golden_rule.load("lfnsb")[1]["inputs"]["lfnsb.x"]
+    view = golden_rule.uniform(rule["seed"], rule["shape"])
+    label = np.asarray(rule["labels"])
+    batch = {
+        "image": np.zeros(rule["shape"], np.uint8),  # the view stands in for them
+        "label": label,
+        "target": np.eye(RELEASED_CLASSES)[label],
+    }
+    _, variables, centers = released()
+    params = {"network": variables["params"], "centers": centers}
+    with jax.enable_x64(), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(supervised, "views", lambda *_: [jnp.asarray(view, jnp.float64)])
+        fresh = jax.eval_shape(method.init, KEY, batch["image"])
+        before = {
+            "params": jax.tree.map(np.float64, params),
+            "batch_stats": {"network": variables["batch_stats"]},
+        }
+        state = State(
+            np.zeros((), np.int32),
+            before,
+            jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), fresh.opt_state),
+            np.ones((), np.float32),
+        )
+        step = jax.jit(method.stages[0].passes[0].train_step)
+        after, metrics = step(state, batch, KEY)
+        return before, *jax.tree.map(np.asarray, (after.variables, metrics))
+
+
+def test_the_losses_of_a_step_equal_the_released_code():
+    golden = golden_rule.load("lfnsb")[0]
+    _, _, metrics = stepped()
+    for ours, name in (("loss", "ce"), ("objective", "loss")):
+        total, count = metrics[ours]
+        assert count == 3
+        # Sums of batches are kept in float32.
+        golden_rule.close(total / count, golden[f"lfnsb/train/f64/{name}"], 1e-6)
+
+
+def test_the_gradients_of_a_step_equal_the_released_code():
+    golden, index = golden_rule.load("lfnsb")
+    before, after, _ = stepped()
+    gradient = jax.tree.map(np.subtract, before["params"], after["params"])
+    ours = by_released_name({"params": gradient["network"]})
+    # The released order is that of the weights, running statistics left out.
+    names = [name for name in released()[0] if ".running_" not in name]
+    norms = golden["lfnsb/train/f64/grad_norms"]
+    expected = {
+        name: norm for name, norm in zip(names, norms, strict=True) if norm >= 0
+    }
+    assert set(names) - set(expected) == {"bn.weight", "bn.bias"}  # never called
+    assert set(ours) == set(expected)
+    # Ours computes the Cosine-Harmony loss from features in float32.
+    np.testing.assert_allclose(
+        [np.linalg.norm(ours[name]) for name in expected],
+        list(expected.values()),
+        rtol=1e-6,
+        atol=1e-9 * norms.max(),  # some are zero, before a batch norm
+    )
+    for name, array in (
+        ("fc.weight", ours["fc.weight"].T),
+        ("features.0.c.weight", ours["features.0.c.weight"].transpose(3, 2, 0, 1)),
+        ("centers", gradient["centers"]),
+    ):
+        key = f"lfnsb/train/f64/grad/{name}"
+        golden_rule.close(*golden_rule.sample(array, golden, index, key), 1e-7)
+
+
+def test_the_statistics_after_a_step_equal_the_released_code():
+    golden = golden_rule.load("lfnsb")[0]
+    _, after, _ = stepped()
+    ours = by_released_name({"batch_stats": after["batch_stats"]["network"]})
+    key = "lfnsb/train/f64/updated/"
+    expected = {k.removeprefix(key): v for k, v in golden.items() if k.startswith(key)}
+    assert len(expected) == 8
+    for name, statistic in expected.items():
+        golden_rule.close(ours[name], statistic, 1e-6)

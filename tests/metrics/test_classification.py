@@ -59,23 +59,31 @@ def reference(logits, labels, bins=15):
     }
 
 
-@given(st.integers(0, 2**16), st.sampled_from([1, 40]), st.sampled_from([2, 7]))
-@settings(max_examples=25, deadline=None)
+MANY = metrics.CONFUSION_CLASSES + 1
+
+
+@given(st.integers(0, 2**16), st.sampled_from([1, 40]), st.sampled_from([2, 7, MANY]))
+@settings(max_examples=40, deadline=None)
 def test_agrees_with_the_formulas(seed, n, k):
     logits, labels = make(seed, n, k)
     state = classify(jnp.asarray(logits), jnp.asarray(labels))
     confusion, expected = reference(logits, labels)
-    chex.assert_trees_all_equal(state.confusion, confusion.astype(np.float32))
+    chex.assert_trees_all_equal(state.hits, np.diag(confusion).astype(np.float32))
+    chex.assert_trees_all_equal(state.support, confusion.sum(1).astype(np.float32))
+    chex.assert_trees_all_equal(state.predicted, confusion.sum(0).astype(np.float32))
+    if k < MANY:
+        chex.assert_trees_all_equal(state.confusion, confusion.astype(np.float32))
     values = compute(state)
     assert values.keys() == expected.keys()
     for name in expected:
         np.testing.assert_allclose(values[name], expected[name], rtol=1e-5, atol=1e-6)
 
 
-def test_merging_parts_is_the_whole():
-    logits, labels = make()
+@pytest.mark.parametrize("k", [K, MANY - 1, MANY])
+def test_merging_parts_is_the_whole(k):
+    logits, labels = make(k=k)
     whole = classify(jnp.asarray(logits), jnp.asarray(labels))
-    merged = metrics.zeros(K)
+    merged = metrics.zeros(k)
     for start in range(0, 64, 20):  # the last part is smaller
         part = slice(start, start + 20)
         merged = metrics.merge(
@@ -85,6 +93,23 @@ def test_merging_parts_is_the_whole():
     chex.assert_trees_all_close(merged, whole, rtol=1e-6)
     chex.assert_trees_all_equal(merged.confusion, whole.confusion)
     chex.assert_trees_all_equal_shapes_and_dtypes(merged, whole)
+
+
+def test_many_classes_need_no_confusion_matrix():
+    """The same examples among classes that never occur, too many for a matrix."""
+    logits, labels = make()
+    absent = np.full((len(logits), MANY - K), -1e9, np.float32)
+    few = classify(jnp.asarray(logits), jnp.asarray(labels))
+    many = classify(
+        jnp.asarray(np.concatenate([logits, absent], axis=1)), jnp.asarray(labels)
+    )
+    assert few.confusion.shape == (K, K) and many.confusion.size == 0
+    assert max(leaf.size for leaf in many) == MANY
+    chex.assert_trees_all_close(compute(many), compute(few), rtol=1e-6)
+    for name, values in metrics.per_class(few).items():
+        found = metrics.per_class(many)[name]
+        chex.assert_trees_all_equal(found[:K], values)
+        assert not found[K:].any()
 
 
 def test_where_is_the_subset_whatever_stands_in_the_rest():

@@ -33,15 +33,16 @@ class ImageFolder(FaceBuilder):
     """
 
     @staticmethod
-    def scan(source: Source | None) -> Plan:
+    def scan(source: Source | None, verbatim: bool = False) -> Plan:
         """Finds images, their splits and classes.
 
         Classes are in alphabetical order. Folder names that mean one of the
         project's expressions (`happy`, `Angry`) take its name; others stay as
-        they are.
+        they are, and with `verbatim` all do: people can be called Joy.
 
         Args:
           source: a folder or a zip; folders around the layout are looked through.
+          verbatim: keeps the names of all folders.
 
         Returns:
           The plan, split by split. Within a split the classes take turns, each
@@ -82,7 +83,7 @@ class ImageFolder(FaceBuilder):
             raise layout_error(
                 source, "image-folder", ImageFolder.layout, ImageFolder.where
             )
-        class_names = _class_names(source, found)
+        class_names = _class_names(source, found, verbatim)
         names = tuple(sorted(set(class_names.values())))
         index = {name: k for k, name in enumerate(names)}
         examples = [
@@ -121,8 +122,12 @@ def _interleaved(found: list[tuple[str, str, str]]) -> list[tuple[str, str, str]
     return [(_ORDER[split], kind, name) for split, _, name, kind in sorted(placed)]
 
 
-def _class_names(source: Source, found: list[tuple[str, str, str]]) -> dict[str, str]:
+def _class_names(
+    source: Source, found: list[tuple[str, str, str]], verbatim: bool
+) -> dict[str, str]:
     """Folder -> class; two folders of one split must not mean the same class."""
+    if verbatim:
+        return {kind: kind for _, kind, _ in found}
     names = {kind: labels.canonical(kind) or kind for _, kind, _ in found}
     folders: dict[tuple[str, str], str] = {}
     for split, kind, _ in found:
@@ -130,6 +135,7 @@ def _class_names(source: Source, found: list[tuple[str, str, str]]) -> dict[str,
         if other != kind:
             raise DataError(
                 f"{source.path}: the folders {other!r} and {kind!r} both mean "
-                f"{names[kind]!r}. Merge them or rename one."
+                f"{names[kind]!r}. Merge them or rename one; with --verbatim "
+                "(verbatim=True) folders keep their names, and are two classes."
             )
     return names
