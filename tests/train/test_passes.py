@@ -67,7 +67,7 @@ class Clock:
 
 @pytest.mark.parametrize("piece", [1, None])
 def test_chunks_grow_to_the_time_between_two_looks(monkeypatch, piece):
-    """Eight steps take a second, whether a dispatch is a step or a chunk."""
+    """Eight steps take a chunk's time, whether a dispatch is a step or a chunk."""
     clock, ticks, pace = Clock(), [], passes.Pace()
     monkeypatch.setattr(passes, "time", clock)
 
@@ -79,7 +79,7 @@ def test_chunks_grow_to_the_time_between_two_looks(monkeypatch, piece):
                 start = last
 
     def step(states, sums, source, keys, first, last):
-        clock.now += float(last - first) / 8
+        clock.now += passes.DISPATCH_SECONDS * float(last - first) / 8
         return states, sums, jnp.zeros(())
 
     order = np.zeros((1, 34, 2), np.int32)
