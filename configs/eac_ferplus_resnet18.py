@@ -23,6 +23,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.method.backbone = "resnet18"
     config.method.stem = "torchvision"
     config.method.image_size = 48
+    config.method.grey = True  # as the images are
     config.method.second_view = "independent"
     config.data.name = "ferplus"
     config.data.image_size = 48

@@ -22,6 +22,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.epochs = 12
     config.batch_size = 64
     config.method.image_size = 48
+    config.method.grey = True  # as the images are
     config.method.dropout = 0.1
     config.method.ema = 0.998
     config.method.test_time_flip = True

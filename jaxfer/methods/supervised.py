@@ -49,6 +49,7 @@ def default_config() -> ml_collections.ConfigDict:
     config.method = {
         "name": "",
         "image_size": 224,  # pixels that the network sees
+        "grey": False,  # images are made grey, photos to predict as well
         "label_smoothing": 0.0,
         "consistency": 0.0,  # weight of the attention consistency of two views
         "second_view": "flip",  # of the first view; or independent
@@ -140,7 +141,7 @@ def create(
 
     def init(key: Array, images: Array) -> State:
         network_key, criterion_key = jax.random.split(key)
-        inputs = prepare(images, options.image_size)
+        inputs = prepare(images, options.image_size, grey=options.grey)
         variables = network.init(network_key, inputs)
         if options.consistency:
             outputs = jax.eval_shape(network.apply, variables, inputs)
@@ -230,7 +231,7 @@ def create(
     def answer(
         network: nn.Module, variables: dict, images: Array, size: int
     ) -> Outputs:
-        inputs = prepare(images, size)
+        inputs = prepare(images, size, grey=options.grey)
         outputs = network.apply(variables, inputs)
         if not options.test_time_flip:
             return outputs

@@ -27,9 +27,22 @@ def normalize(images: Array) -> Array:
     return (images - mean) / std
 
 
-def prepare(images: Array, size: int) -> Array:
-    """Images (B, H, W, 3), uint8 or in [0, 1], resized to `size` and normalised."""
-    return normalize(ops.resize(common.to_float(images), size))
+def prepare(images: Array, size: int, *, grey: bool = False) -> Array:
+    """What a network sees of images.
+
+    Args:
+      images: (B, H, W, 3), uint8 or in [0, 1].
+      size: pixels of the sides of what is returned.
+      grey: whether colours are taken away first (`ops.grayscale`): a network that has
+        seen grey images alone answers at random to what colours do to its channels.
+
+    Returns:
+      (B, size, size, 3), normalised.
+    """
+    images = ops.resize(common.to_float(images), size)
+    if grey:
+        images = jnp.broadcast_to(ops.grayscale(images), images.shape)
+    return normalize(images)
 
 
 def views(
@@ -59,7 +72,7 @@ def views(
         (k_first, k_second),
         images,
         config,
-        partial(prepare, size=size),
+        partial(prepare, size=size, grey=config.method.grey),
         fill=IMAGENET_MEAN,
     )
 

@@ -4,8 +4,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxfer import ops
 from jaxfer.methods import eac
-from jaxfer.methods.views import normalize, views
+from jaxfer.methods.views import normalize, prepare, views
 
 KEY = jax.random.key(3)
 GEOMETRY = {"augment.flip": True, "augment.rotate": 20.0, "augment.translate": 0.2}
@@ -77,3 +78,14 @@ def test_views_follow_from_the_key(second_view):
 
 def test_without_consistency_there_is_one_view():
     assert len(two(**{"method.consistency": 0.0})) == 1
+
+
+def test_colours_are_taken_away_where_a_recipe_says_so():
+    images = np.random.default_rng(0).random((2, 6, 6, 3), np.float32)
+    grey = np.repeat(np.asarray(ops.grayscale(jnp.asarray(images))), 3, axis=-1)
+    seen = prepare(jnp.asarray(images), 6, grey=True)
+    np.testing.assert_allclose(seen, normalize(jnp.asarray(grey)), rtol=1e-5)
+    assert not np.allclose(seen, prepare(jnp.asarray(images), 6))
+    # Grey images stay as they are, to four digits.
+    same = prepare(jnp.asarray(grey), 6, grey=True)
+    np.testing.assert_allclose(same, prepare(jnp.asarray(grey), 6), atol=1e-3)
