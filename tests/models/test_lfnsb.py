@@ -195,7 +195,11 @@ def test_counts_of_lfn_fused_and_unfused():
 
 @pytest.mark.parametrize(
     ("options", "parameters"),
-    [({"head": "paper"}, 2_676_595), ({"spatial_bias": False}, 2_659_067)],
+    [
+        ({"head": "paper"}, 2_676_595),
+        ({"head": "paper", "bias_size": 7, "bias_channels": 256}, 2_734_675),
+        ({"spatial_bias": False}, 2_659_067),
+    ],
 )
 def test_counts_of_the_variants(options, parameters):
     _, variables = init_shapes(models.create("lfnsb", 7, **options))
