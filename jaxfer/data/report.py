@@ -138,12 +138,13 @@ class PrepareReport:
             if len(names) > _FILES_SHOWN:
                 shown = ", ".join(names[:_FILES_SHOWN])
                 wrong.append(
-                    f"{len(names):,} classes have {images}: they cannot be split "
+                    f"{len(names):,} classes have {images}: they cannot be trained and tested "
                     f"({shown}, ...)"
                 )
             else:
                 wrong += [
-                    f"class {name} has {images}: it cannot be split" for name in names
+                    f"class {name} has {images}: it cannot be trained and tested"
+                    for name in names
                 ]
         return wrong
 

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 
 from jaxfer.data.dataset import Dataset
-from jaxfer.data.labels import one_hot
 from jaxfer.data.shards import read_rows
 from jaxfer.errors import DataError
 
@@ -41,8 +40,9 @@ def batches(
 
     Yields:
       For each step a dict: `image` uint8 (b, size, size, 3), `label` int32
-      (b,), `target` float32 (b, K), `index` int32 (b,), with
-      b = B / process_count. Where `index` is -1 the rest is zero.
+      (b,), `index` int32 (b,), and `target` float32 (b, K) where the table has
+      label distributions, with b = B / process_count. Where `index` is -1 the
+      rest is zero.
 
     Raises:
       DataError: the order does not fit the data set or the processes.
@@ -81,19 +81,16 @@ def _stream(
             )
         )
     images = iter(stream)
-    table, classes = dataset.table, len(dataset.class_names)
+    table = dataset.table
     try:
         for index, image in zip(order, images, strict=True):
             real = index >= 0
             label = np.where(real, table.label[index], 0).astype(np.int32)
-            if table.target is None:
-                target = one_hot(label, classes)
-            else:
-                target = table.target[index]
-            target = target * real[:, None].astype(np.float32)
+            batch = {"label": label, "index": index}
+            if table.target is not None:
+                batch["target"] = table.target[index] * real[:, None].astype(np.float32)
             # A copy: workers' arrays are shared memory that goes with the object.
-            image = np.array(image, subok=False)
-            yield {"image": image, "label": label, "target": target, "index": index}
+            yield batch | {"image": np.array(image, subok=False)}
     finally:
         images.close()
 

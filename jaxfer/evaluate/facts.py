@@ -14,6 +14,7 @@ _PROTOCOLS = {
     "subject": "{k} folds with disjoint subjects",
     "stratified": "{k} folds, stratified by class",
     "file_order": "{k} folds of consecutive images in file order",
+    "holdout": "one part of every class's images, held out at random",
 }
 
 

@@ -331,6 +331,7 @@ def _summary(experiment: Experiment) -> str:
         "subject": f"{protocol.folds} folds by subject",
         "stratified": f"{protocol.folds} stratified folds",
         "file_order": f"{protocol.folds} folds in file order",
+        "holdout": f"1/{protocol.folds} of every class held out",
     }[protocol.kind]
     passes = [one for stage in experiment.method.stages for one in stage.passes]
     unpaired = ""

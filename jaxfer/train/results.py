@@ -157,10 +157,16 @@ def data_facts(
         "fingerprint": found,
         "examples": len(table),
         "counts": {
-            split: {
-                name: int(((table.split == split) & (table.label == k)).sum())
-                for k, name in enumerate(dataset.class_names)
-            }
+            split: dict(
+                zip(
+                    dataset.class_names,
+                    np.bincount(
+                        table.label[table.split == split],
+                        minlength=len(dataset.class_names),
+                    ).tolist(),
+                    strict=True,
+                )
+            )
             for split in np.unique(table.split).tolist()
         },
         "near_duplicates": [

@@ -239,7 +239,7 @@ def test_image_folder_of_many_identities(trees, tmp_path, data_dir):
     rows = [line.split() for line in text.splitlines()]
     assert ["n0019", "3"] in rows and ["(380", "more", "classes)", "1,032"] in rows
     assert ["total", f"{len(files):,}"] in rows
-    assert "57 classes have one image: they cannot be split (n0003" in text
+    assert "57 classes have one image: they cannot be trained and tested (n0003" in text
     settings = SimpleNamespace(
         kind="stratified",
         folds=2,

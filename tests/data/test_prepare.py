@@ -42,7 +42,7 @@ def test_bad_files_are_skipped_counted_and_listed(trees, data_dir):
         assert {tuple(row) for row in list(csv.reader(file))[1:]} == set(found.items())
     assert {(s.file, s.reason) for s in load("image_folder", data_dir=data_dir).skips}
     text = str(report)
-    assert "class lonely has one image: it cannot be split" in text
+    assert "class lonely has one image: it cannot be trained and tested" in text
     assert "skipped 1: truncated (faces/sad/half.png)" in text
 
 

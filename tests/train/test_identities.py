@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from jaxfer import config as configs
+from jaxfer import train
 from jaxfer.data.prepare import prepare
 from jaxfer.train.experiment import open_experiment
 
@@ -14,7 +15,7 @@ PEOPLE = {"Happy": 30, "Joy": 40, "n01": 2, "n02": 1, "sad": 27}
 
 @pytest.fixture
 def people(tmp_path):
-    """Prepares the folder; a function of the config's other fields."""
+    """The shipped config, shrunk, of a prepared folder."""
     rng = np.random.default_rng(0)
     for name, count in PEOPLE.items():
         (tmp_path / "faces" / name).mkdir(parents=True)
@@ -41,3 +42,14 @@ def test_lfn_opens_on_a_plain_folder_of_people(people, tmp_path):
     assert set(label[fold.train]) == set(range(len(PEOPLE)))
     (run,) = opened.runs
     assert run.rows is fold and opened.method.name == "lfn"
+
+
+def test_it_trains(people, tmp_path):
+    people.epochs = 1
+    people.optim.warmup_epochs = 0.0
+    people.log.progress = people.log.tensorboard = False
+    lines = []
+    train.run(people, tmp_path / "run", say=lines.append)
+    assert "1/50 of every class held out" in lines[0]
+    with np.load(tmp_path / "run" / "fold_00" / "predictions_last.npz") as found:
+        assert found["logits/decision"].shape == (2, len(PEOPLE))
