@@ -138,8 +138,8 @@ class PrepareReport:
             if len(names) > _FILES_SHOWN:
                 shown = ", ".join(names[:_FILES_SHOWN])
                 wrong.append(
-                    f"{len(names):,} classes have {images}: they cannot be trained and tested "
-                    f"({shown}, ...)"
+                    f"{len(names):,} classes have {images}: they cannot be trained and"
+                    f" tested ({shown}, ...)"
                 )
             else:
                 wrong += [
