@@ -19,6 +19,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.batch_size = 64
     config.method.heads = "separate"
     config.method.image_size = 49  # seven patches of 7; the images have 48
+    config.method.grey = True  # as the images are
     config.method.width = 0.375
     config.data.name = "ferplus"
     config.data.image_size = 48

@@ -19,6 +19,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.epochs = 10
     config.batch_size = 64
     config.method.image_size = 56  # the images have 48
+    config.method.grey = True  # as the images are
     config.method.width = 0.125
     config.method.group_norm = True
     config.method.refinement_weights = "text"

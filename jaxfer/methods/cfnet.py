@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import ml_collections
 from jax import Array
 
-from jaxfer import losses, models, ops
+from jaxfer import losses, models
 from jaxfer.config import base_config, optimizer_config
 from jaxfer.errors import ConfigError
 from jaxfer.methods import common
@@ -38,6 +38,7 @@ def default_config() -> ml_collections.ConfigDict:
         "width": 1.0,  # multiplies every channel and dense unit
         "momentum": 0.99,  # of batch norm's running statistics
         "image_size": 224,  # pixels that the network sees; a multiple of 7
+        "grey": False,  # images are made grey, photos to predict as well
         "channel_order": "bgr",  # the released code reads images with OpenCV
         "weighting": "equal",  # or fixed, or uncertainty (learned)
         "weights": {"local": 1.0, "global": 1.0, "fused": 1.0},  # if fixed
@@ -92,7 +93,7 @@ def create(
         )
 
     def prepare(images: Array) -> Array:
-        images = ops.resize(common.to_float(images), options.image_size)
+        images = common.scaled(images, options.image_size, grey=options.grey)
         return images[..., ::-1] if options.channel_order == "bgr" else images
 
     def weighting(params: dict) -> losses.Weighting:

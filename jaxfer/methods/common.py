@@ -23,6 +23,24 @@ def to_float(images: Array) -> Array:
     return images.astype(jnp.float32)
 
 
+def scaled(images: Array, size: int, *, grey: bool) -> Array:
+    """Images of the side that a network takes.
+
+    Args:
+      images: (B, H, W, 3), uint8 or in [0, 1].
+      size: pixels of the sides of what is returned.
+      grey: whether colours are taken away (`ops.grayscale`): a network that has seen
+        grey images alone answers at random to what colours do to its channels.
+
+    Returns:
+      float32 (B, size, size, 3), in [0, 1].
+    """
+    images = ops.resize(to_float(images), size)
+    if not grey:
+        return images
+    return jnp.broadcast_to(ops.grayscale(images), images.shape)
+
+
 def augment(
     key: Array,
     images: Array,

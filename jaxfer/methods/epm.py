@@ -16,7 +16,7 @@ import ml_collections
 import optax
 from jax import Array
 
-from jaxfer import ops, weights
+from jaxfer import weights
 from jaxfer.config import base_config, optimizer_config
 from jaxfer.errors import ConfigError, WeightsError
 from jaxfer.methods import common, epm_steps
@@ -49,6 +49,7 @@ def default_config() -> ml_collections.ConfigDict:
     config.method = {
         "name": "epm",
         "image_size": 224,  # or 112, 56, 28, 14
+        "grey": False,  # images are made grey, photos to predict as well
         "width": 1.0,  # multiplies the trunk's channels
         # In the trunk, for training it from random weights; the norms behind frozen
         # convolutions, which the paper does not have, go on learning.
@@ -155,7 +156,7 @@ def create(
     plans = {name: plan(name, step) for name, step in steps.items()}
 
     def prepare(images: Array) -> Array:
-        return ops.resize(common.to_float(images), options.image_size)
+        return common.scaled(images, options.image_size, grey=options.grey)
 
     def inputs(images: Array) -> Array:
         return epm_steps.model_inputs(prepare(images), options.normalization)

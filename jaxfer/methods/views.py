@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import ml_collections
 from jax import Array
 
-from jaxfer import losses, ops
+from jaxfer import losses
 from jaxfer.methods import common
 from jaxfer.models import Outputs
 
@@ -28,21 +28,8 @@ def normalize(images: Array) -> Array:
 
 
 def prepare(images: Array, size: int, *, grey: bool = False) -> Array:
-    """What a network sees of images.
-
-    Args:
-      images: (B, H, W, 3), uint8 or in [0, 1].
-      size: pixels of the sides of what is returned.
-      grey: whether colours are taken away first (`ops.grayscale`): a network that has
-        seen grey images alone answers at random to what colours do to its channels.
-
-    Returns:
-      (B, size, size, 3), normalised.
-    """
-    images = ops.resize(common.to_float(images), size)
-    if grey:
-        images = jnp.broadcast_to(ops.grayscale(images), images.shape)
-    return normalize(images)
+    """Images (B, H, W, 3) as `common.scaled` gives them, normalised."""
+    return normalize(common.scaled(images, size, grey=grey))
 
 
 def views(

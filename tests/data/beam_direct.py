@@ -39,12 +39,12 @@ def records(folder, split):
 def test_a_pipeline_leaves_what_the_threads_leave(
     source, data_dir, monkeypatch, options
 ):
-    monkeypatch.setattr(beam, "_CHUNK", 3)
+    monkeypatch.setattr(beam, "_CHUNK", 3)  # so that workers get several
     made = {"threads": {"workers": 2}, "beam": {"beam": options}}
     reports, datasets = [], []
     for name, how in made.items():
-        where = {"data_dir": data_dir, "save_as": name, "progress": False}
-        reports.append(prepare("affectnet", source, **where, **how))
+        how |= {"data_dir": data_dir, "save_as": name, "progress": False}
+        reports.append(prepare("affectnet", source, **how))
         datasets.append(load(name, data_dir=data_dir))
     threads, pipeline = reports
     assert pipeline.counts == threads.counts

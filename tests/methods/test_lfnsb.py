@@ -207,7 +207,7 @@ def test_the_losses_of_a_step_equal_the_released_code():
     for ours, name in (("loss", "ce"), ("objective", "loss")):
         total, count = metrics[ours]
         assert count == 3
-        # Sums of batches are kept in float32.
+        # Metrics are float32.
         golden_rule.close(total / count, golden[f"lfnsb/train/f64/{name}"], 1e-6)
 
 

@@ -140,13 +140,15 @@ def _open_folder(root: Path) -> Source:
             continue
         seen.add(real)
         folders[:] = sorted(f for f in folders if not _is_junk(f))
+        below = Path(folder).relative_to(root)
+        start = "" if below == Path() else f"{below.as_posix()}/"
         for file in files:
-            name = Path(folder, file).relative_to(root).as_posix()
             if _is_junk(file):
                 continue
+            name = start + file  # no Path: that takes longer than asking for the size
             try:
                 name.encode()
-                sizes[name] = Path(folder, file).stat().st_size
+                sizes[name] = os.stat(f"{folder}/{file}").st_size  # noqa: PTH116
             except UnicodeEncodeError:
                 readable = name.encode(errors="backslashreplace").decode()
                 skips.append(Skip(readable, "file name is not valid UTF-8"))
