@@ -6,7 +6,8 @@
 Paper: no figure on FER+; the recipe is this project's own, from scratch, for a CPU:
 more epochs at the images' own 48 pixels, then enlarged. Ours: the model that comes with
 the package was trained in such steps, one after the other, which docs/experiments.md
-lists with their figures; in one piece it is not measured. Hours: about 6 on one core.
+lists with their figures; in one piece it is not measured. Hours: about 6 on one core,
+by the time of those steps.
 
 The paper's ablation: `--config.method.spatial_bias=False`, and
 `--config.method.cosine_harmony=0` besides.

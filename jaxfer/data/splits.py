@@ -13,7 +13,16 @@ from jaxfer.errors import ConfigError, DataError
 Rows = NDArray[np.int32]
 """Rows of a data set's table, int32 (n,), ascending."""
 
-KINDS = ("given", "subject", "stratified", "file_order", "holdout")
+WORDS = {
+    "given": "the test split that the data set's owner gives",
+    "subject": "{folds} folds with disjoint subjects",
+    "stratified": "{folds} folds, stratified by class",
+    "file_order": "{folds} folds of consecutive images in file order",
+    "holdout": "1/{folds} of every class's images, held out at random",
+}
+"""What each kind of protocol is, for people to read."""
+
+KINDS = tuple(WORDS)
 VALIDATION_KINDS = ("last", "random", "stratified", "subject", "given")
 
 

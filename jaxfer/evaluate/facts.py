@@ -6,16 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from jaxfer.data.splits import WORDS
 from jaxfer.evaluate import run_folder
 from jaxfer.evaluate.run_folder import RunFolder
-
-_PROTOCOLS = {
-    "given": "the test split that the data set's owner gives",
-    "subject": "{k} folds with disjoint subjects",
-    "stratified": "{k} folds, stratified by class",
-    "file_order": "{k} folds of consecutive images in file order",
-    "holdout": "one part of every class's images, held out at random",
-}
 
 
 def corruption_name(corruption: Mapping[str, Any]) -> str:
@@ -29,8 +22,7 @@ def protocol(folder: RunFolder) -> str:
     """The protocol in words."""
     settings = folder.info.get("protocol") or {}
     kind = settings.get("kind", "")
-    folds = len({run.fold for run in folder.runs})
-    words = _PROTOCOLS.get(kind, kind or "unknown").format(k=folds)
+    words = WORDS.get(kind, kind or "unknown").format(**settings)
     corruption = folder.config.get("data", {}).get("corruption", {})
     if corruption.get("name"):
         name = corruption_name(corruption).lower()

@@ -14,7 +14,7 @@ from jaxfer import data, methods
 from jaxfer.config import validate
 from jaxfer.data.pairs import Pairable, pairable
 from jaxfer.data.samplers import PAIRS, TRIPLET
-from jaxfer.data.splits import Fold, make_folds
+from jaxfer.data.splits import WORDS, Fold, make_folds
 from jaxfer.errors import ConfigError, DataError
 from jaxfer.methods.base import Method, Pass, Stage, State, Variables
 from jaxfer.train import memory, processes, results, sharding
@@ -326,13 +326,7 @@ def _pairable(dataset: data.Dataset, fold: Fold) -> Pairable:
 def _summary(experiment: Experiment) -> str:
     dataset, protocol = experiment.dataset, experiment.config.protocol
     fold = experiment.folds[0]
-    split = {
-        "given": "given test split",
-        "subject": f"{protocol.folds} folds by subject",
-        "stratified": f"{protocol.folds} stratified folds",
-        "file_order": f"{protocol.folds} folds in file order",
-        "holdout": f"1/{protocol.folds} of every class held out",
-    }[protocol.kind]
+    split = WORDS[protocol.kind].format(folds=protocol.folds)
     passes = [one for stage in experiment.method.stages for one in stage.passes]
     unpaired = ""
     if any(one.sampler == PAIRS for one in passes):

@@ -50,6 +50,6 @@ def test_it_trains(people, tmp_path):
     people.log.progress = people.log.tensorboard = False
     lines = []
     train.run(people, tmp_path / "run", say=lines.append)
-    assert "1/50 of every class held out" in lines[0]
+    assert "1/50 of every class's images, held out at random" in lines[0]
     with np.load(tmp_path / "run" / "fold_00" / "predictions_last.npz") as found:
         assert found["logits/decision"].shape == (2, len(PEOPLE))
